@@ -1,0 +1,21 @@
+"""precjax: how many digits of this number are right, where were the others lost, and what should I do about it?"""
+
+from precjax._registry import MissingRuleError, defrule
+from precjax._tracked import Tracked, rounded
+from precjax._transform import missing_rules, track
+from precjax.models import ErrorModel, WorstCase
+from precjax.platforms import UnknownPlatformError
+
+__all__ = [
+    "ErrorModel",
+    "MissingRuleError",
+    "Tracked",
+    "UnknownPlatformError",
+    "WorstCase",
+    "defrule",
+    "missing_rules",
+    "rounded",
+    "track",
+]
+
+__version__ = "0.1.0"

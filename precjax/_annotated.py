@@ -1,0 +1,64 @@
+"""What the interpreter carries in place of an array: its value, its error, and what is known of it while tracing."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from precjax._rounding import is_constant
+
+
+class Known(NamedTuple):
+    """Static facts about an array.
+
+    Attributes:
+        low: the exact value is at least this; so is every computed one, but for an eighth of it (rounding is monotone).
+        high: the exact value is at most this; so is every computed one, but for an eighth of it.
+        settled: every admissible execution computes the same value here (inputs, and inputs that were only moved).
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    settled: bool = False
+
+    def join(self, other: Known) -> Known:
+        """What holds for an array that is the one or the other."""
+        return Known(min(self.low, other.low), max(self.high, other.high), self.settled and other.settled)
+
+    def widen(self, other: Known) -> Known:
+        """The part of these facts that `other` keeps: one step of a loop's invariant."""
+        low = self.low if other.low >= self.low else -math.inf
+        high = self.high if other.high <= self.high else math.inf
+        return Known(low, high, self.settled and other.settled)
+
+
+class Origin(NamedTuple):
+    """The equation that made an array, and the annotated operands it had: what patterns are matched on."""
+
+    eqn: Any
+    operands: tuple[Annotated, ...]
+
+
+class Annotated(NamedTuple):
+    """An array in the interpreter.
+
+    Attributes:
+        value: what the program computed.
+        error: the model's annotation, any fixed tree of arrays; None where the value is exact (static knowledge).
+        known: static facts.
+        origin: where it came from, within the same jaxpr.
+    """
+
+    value: Any
+    error: Any = None
+    known: Known = Known()
+    origin: Origin | None = None
+
+
+def constant(value: Any) -> Annotated:
+    """A literal: exact, settled, its range a point."""
+    if not is_constant(value) or np.iscomplexobj(value):
+        return Annotated(value, known=Known(settled=True))
+    return Annotated(value, known=Known(float(value), float(value), True))

@@ -1,0 +1,140 @@
+"""A value and its error, as a rule for real functions sees them.
+
+Two radii. `error` bounds |computed - exact| for every admissible execution. The tracked value is one execution; the exact value
+lies within `error` of it, and any other execution's value within `error` of the exact one, hence within `reach` of the
+tracked one: twice the error, or once where the value is settled (every execution has it). A rule evaluates slopes and
+decides comparisons over `reach`, so that its bound holds whatever order, contraction or precision the compiler chooses.
+
+Reading. A subnormal operand may be read as 0. A computed value's error already covers that (it was enlarged by the smallest
+normal number, once, for the result or for its reading). For an exact one that is not a constant, `absorbed` supplies it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import platforms
+from precjax._annotated import Annotated
+from precjax._rounding import (
+    as_error,
+    dtype_of,
+    format_of,
+    is_constant,
+    is_inexact,
+    magnitude,
+    maximum,
+    plus,
+    times,
+    where,
+)
+
+RANGE_SLACK = 0.125  # see Known: computed values obey a static range within an eighth
+
+
+class Ball:
+    """A real array with an error, in the dtype of the errors of the result."""
+
+    def __init__(self, operand: Annotated, dtype: Any) -> None:
+        """Views `operand` in arithmetic of `dtype` (float32 or float64)."""
+        self.operand, self.dtype = operand, dtype
+        self.eps = 2 * format_of(dtype).unit_roundoff
+
+    @property
+    def exact(self) -> bool:
+        """Whether the value is known to be exact while tracing."""
+        return self.operand.error is None
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """The value in the dtype of errors (rounded, if that is narrower: integers and float64)."""
+        value = self.operand.value
+        return float(value) if is_constant(value) else lax.convert_element_type(value, self.dtype)
+
+    @functools.cached_property
+    def size(self) -> Any:
+        """|value|."""
+        return magnitude(self.operand.value, self.dtype)
+
+    @functools.cached_property
+    def error(self) -> Any:
+        """The error, None if exact."""
+        return as_error(self.operand.error, self.dtype)
+
+    @functools.cached_property
+    def reach(self) -> Any:
+        """Radius around the tracked value of everything that can be computed or exact here; None if exact."""
+        return self.error if self.operand.known.settled else times(self.error, 2.0)
+
+    @functools.cached_property
+    def absorbed(self) -> Any:
+        """The error, or the smallest normal number for an exact operand that may be subnormal."""
+        value = self.operand.value
+        if not self.exact or is_constant(value) or not is_inexact(dtype_of(value)):
+            return self.error
+        return platforms.current().read_loss(dtype_of(value)) or None
+
+    @functools.cached_property
+    def far(self) -> Any:
+        """Upper bound of |x| over the reach."""
+        return times(plus(self.size, self.reach), 1 + 2 * self.eps)
+
+    @functools.cached_property
+    def near(self) -> Any:
+        """Lower bound of |x| over the reach, at least 0; uses a static range that excludes 0."""
+        near = lax.max(_minus(times(self.size, 1 - 2 * self.eps), self.reach, self.eps), jnp.zeros((), self.dtype))
+        known = self.operand.known
+        floor = max(known.low, -known.high) * (1 - RANGE_SLACK)
+        return maximum(near, jnp.asarray(floor, self.dtype)) if floor > 0 else near
+
+    @functools.cached_property
+    def low(self) -> Any:
+        """Lower bound of x over the reach."""
+        low = lax.sub(self.value, self._slack)
+        known = self.operand.known.low
+        return lax.max(low, jnp.asarray(known - abs(known) * RANGE_SLACK, self.dtype)) if known > -math.inf else low
+
+    @functools.cached_property
+    def high(self) -> Any:
+        """Upper bound of x over the reach."""
+        high = lax.add(self.value, self._slack)
+        known = self.operand.known.high
+        return lax.min(high, jnp.asarray(known + abs(known) * RANGE_SLACK, self.dtype)) if known < math.inf else high
+
+    @functools.cached_property
+    def _slack(self) -> Any:
+        """Reach, and what the addition of value and reach may round."""
+        rounding = times(self.size, 2 * self.eps)
+        return plus(times(self.reach, 1 + 2 * self.eps), rounding)
+
+    @functools.cached_property
+    def subnormal(self) -> Any:
+        """Where an exact float is subnormal, read from its bits (XLA compares a subnormal as 0)."""
+        return subnormal(self.operand.value)
+
+
+def _minus(a: Any, b: Any, eps: float) -> Any:
+    return a if b is None else lax.sub(a, times(b, 1 + 2 * eps))
+
+
+def subnormal(value: Any) -> Any:
+    """Where a real float array is subnormal, by integer operations, which nothing flushes."""
+    dtype = dtype_of(value)
+    bits = jnp.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
+    word = lax.bitcast_convert_type(value, bits)
+    digits = lax.bitwise_and(word, jnp.asarray((1 << (8 * bits.itemsize - 1)) - 1, bits))
+    smallest_normal = 1 << (format_of(dtype).digits - 1)
+    # Zero wraps around to the largest integer, so one comparison excludes it.
+    return lax.lt(lax.sub(digits, jnp.asarray(1, bits)), jnp.asarray(smallest_normal - 1, bits))
+
+
+def read_error(ball: Ball) -> Any:
+    """What reading an exact operand may lose: the smallest normal where it is subnormal, None if it never is."""
+    if isinstance(ball.absorbed, float) and ball.exact:
+        return where(ball.subnormal, ball.absorbed, jnp.zeros((), ball.dtype))
+    return ball.error

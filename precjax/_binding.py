@@ -1,0 +1,29 @@
+"""Runs the original primitive on the values: the only place where values are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._rounding import divide, dtype_of, is_inexact
+
+
+def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
+    """The results of an equation.
+
+    A division is guarded: XLA replaces a divisor that is a constant or a broadcast by its reciprocal, and merges chains of
+    divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit for bit.
+    """
+    values = [x.value for x in operands]
+    if eqn.primitive.name == "div" and _real(values[0]):
+        return [divide(*values)]
+    return compat.bind(eqn, values)
+
+
+def _real(value: Any) -> bool:
+    dtype = dtype_of(value)
+    return is_inexact(dtype) and not np.issubdtype(dtype, np.complexfloating)

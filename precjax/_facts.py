@@ -1,0 +1,239 @@
+"""Static facts: the range in which the exact result of an equation lies, whatever the data.
+
+They cost nothing at run time and keep bounds finite where an interval would touch a pole: a sum of squares is not negative, the
+largest term of a shifted softmax is 1, an index is below the length of its axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from precjax import _patterns as patterns
+from precjax._annotated import Annotated, Known
+from precjax._rounding import dtype_of, is_inexact
+
+Range = tuple[float, float]
+
+_RANGES: dict[str, Callable[..., Range]] = {}
+
+# Primitives that only move their first operand.
+MOVES = frozenset({
+    "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "stop_gradient",
+    "dynamic_slice", "split", "unstack", "tile", "name", "optimization_barrier", "sharding_constraint", "reduce_max",
+    "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min",
+})  # fmt: skip
+
+_SETTLED = MOVES - {"reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min"}
+
+
+def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
+    """What is known of result number `index` of an equation."""
+    name = eqn.primitive.name
+    moved = operands[index if name in ("optimization_barrier", "sort") else 0] if operands else None
+    settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))
+    if name in MOVES and not (name == "gather" and _fills(eqn)):
+        return Known(moved.known.low, moved.known.high, settled)
+    find = _RANGES.get(name)
+    low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
+    if math.isnan(low) or math.isnan(high):
+        low, high = -math.inf, math.inf
+    if name not in ("select_n", "pad", "concatenate"):
+        low, high = _representable(eqn.outvars[index].aval.dtype, low, high)
+    return Known(low, high, settled)
+
+
+def _representable(dtype: Any, low: float, high: float) -> Range:
+    """Integers wrap around: a range that leaves the dtype is no range. Bounds of floats were computed in float64."""
+    if jnp.issubdtype(dtype, jnp.integer):
+        info = jnp.iinfo(dtype)
+        inside = info.min <= low and high <= info.max
+        return (low, high) if inside else (-math.inf, math.inf)
+    if dtype == jnp.bool_:
+        return max(low, 0.0), min(high, 1.0)
+    return (low - abs(low) * 1e-12, high + abs(high) * 1e-12) if is_inexact(dtype) else (-math.inf, math.inf)
+
+
+def _fills(eqn: Any) -> bool:
+    return "FILL" in str(eqn.params.get("mode"))
+
+
+def _range(*names: str) -> Callable:
+    def register(f: Callable[..., Range]) -> Callable[..., Range]:
+        _RANGES.update(dict.fromkeys(names, f))
+        return f
+
+    return register
+
+
+def _fixed(low: float, high: float, *names: str) -> None:
+    _range(*names)(lambda eqn, operands: (low, high))
+
+
+_fixed(0.0, 1.0, "logistic")
+_fixed(-1.0, 1.0, "tanh", "sin", "cos", "erf", "sign")
+_fixed(0.0, 2.0, "erfc")
+_fixed(0.0, math.inf, "sqrt", "rsqrt", "exp2")
+_fixed(1.0, math.inf, "cosh")
+_fixed(0.0, math.inf, "acosh")
+_fixed(-math.pi / 2, math.pi / 2, "atan", "asin")
+_fixed(0.0, math.pi, "acos")
+_fixed(-math.pi, math.pi, "atan2")
+_fixed(0.0, 64.0, "population_count", "clz")
+
+
+@_range("iota")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return 0.0, float(max(eqn.params["shape"][eqn.params["dimension"]] - 1, 0))
+
+
+@_range("argmax", "argmin")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return 0.0, float(operands[0].value.shape[eqn.params["axes"][0]] - 1)
+
+
+@_range("exp")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known = operands[0].known
+    return 0.0, (1.0 if known.high <= 0 else math.inf)
+
+
+@_range("log")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known = operands[0].known
+    return (math.log(known.low) if known.low > 0 else -math.inf), (math.log(known.high) if 0 < known.high else math.inf)
+
+
+@_range("abs")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known = operands[0].known
+    return max(known.low, -known.high, 0.0), max(-known.low, known.high)
+
+
+@_range("square")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return 0.0, max(operands[0].known.low ** 2, operands[0].known.high ** 2)
+
+
+@_range("integer_pow")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known, y = operands[0].known, eqn.params["y"]
+    if y == 1:
+        return known.low, known.high
+    return (0.0 if y % 2 == 0 or known.low >= 0 else -math.inf), math.inf
+
+
+@_range("pow")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    base, exponent = (x.known for x in operands)
+    if base.low >= 0 and base.high <= 1 and exponent.low >= 0:
+        return 0.0, 1.0
+    return (0.0 if base.low >= 0 else -math.inf), math.inf
+
+
+@_range("neg")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return -operands[0].known.high, -operands[0].known.low
+
+
+@_range("add", "add_any")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = (x.known for x in operands)
+    return a.low + b.low, a.high + b.high
+
+
+@_range("sub")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = (x.known for x in operands)
+    high = a.high - b.low
+    return a.low - b.high, (min(high, 0.0) if patterns.shifted_difference(*operands) else high)
+
+
+@_range("mul")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = operands
+    if a is b:
+        return 0.0, math.inf
+    products = [_product(x, y) for x in a.known[:2] for y in b.known[:2]]
+    return min(products), max(products)
+
+
+def _product(x: float, y: float) -> float:
+    return 0.0 if x == 0 or y == 0 else x * y
+
+
+@_range("div")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = (x.known for x in operands)
+    if a.low >= 0 and patterns.part_of_sum(*operands):
+        return 0.0, 1.0
+    if b.low < 0 or b.high == 0:
+        return -math.inf, math.inf
+    return (0.0 if a.low >= 0 else _quotient(a.low, b.low)), (0.0 if a.high <= 0 else _quotient(a.high, b.low))
+
+
+def _quotient(x: float, y: float) -> float:
+    return math.copysign(math.inf, x) if y == 0 else x / y
+
+
+@_range("max")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = (x.known for x in operands)
+    return max(a.low, b.low), max(a.high, b.high)
+
+
+@_range("min")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    a, b = (x.known for x in operands)
+    return min(a.low, b.low), min(a.high, b.high)
+
+
+@_range("clamp")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    low, x, high = (x.known for x in operands)
+    return min(max(x.low, low.low), high.high), min(max(x.high, low.high), high.high)
+
+
+@_range("select_n", "concatenate", "pad")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    cases = [x.known for x in (operands[1:] if eqn.primitive.name == "select_n" else operands)]
+    return min(x.low for x in cases), max(x.high for x in cases)
+
+
+@_range("convert_element_type")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known, dtype = operands[0].known, dtype_of(operands[0].value)
+    if dtype == jnp.bool_:
+        return 0.0, 1.0
+    if jnp.issubdtype(dtype, jnp.integer) and not math.isfinite(known.low + known.high):
+        return float(jnp.iinfo(dtype).min), float(jnp.iinfo(dtype).max)
+    return known.low, known.high
+
+
+@_range("reduce_sum", "cumsum", "reduce_window_sum")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    known = operands[0].known
+    if eqn.primitive.name == "reduce_sum":
+        n = math.prod(operands[0].value.shape[a] for a in eqn.params["axes"])
+        low = 1.0 if patterns.shifted_exponentials(operands[0], eqn.params["axes"]) else _product(n, known.low)
+        return low, _product(n, known.high)
+    return (0.0 if known.low >= 0 else -math.inf), math.inf
+
+
+@_range("dot_general", "conv_general_dilated")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return (0.0 if all(x.known.low >= 0 for x in operands[:2]) else -math.inf), math.inf
+
+
+@_range("reduce_prod", "cumprod")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return (0.0 if operands[0].known.low >= 0 else -math.inf), math.inf
+
+
+def literal(x: Annotated) -> float | None:
+    """The number, if the array is a constant known while tracing."""
+    return float(np.asarray(x.value)) if x.known.low == x.known.high and np.ndim(x.value) == 0 else None

@@ -1,0 +1,176 @@
+"""Walks a jaxpr with annotated values, for any model of error.
+
+The interpreter knows nothing of bounds. It reads the operands of an equation, lets the model apply the primitive to them, attaches
+what is known statically, writes the results, and forgets what is dead. Equations that carry jaxprs are handled by
+`rules.control_flow`, once for every model, through `transform`: an inner jaxpr is turned, once per model and signature of its
+arguments, into a jaxpr on values and annotations, which is then called wherever the original was.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated, Known, Origin, constant
+from precjax._facts import infer
+
+_CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
+
+
+def control(*names: str) -> Callable[[Callable], Callable]:
+    """Registers the handler ``handler(model, eqn, operands) -> results`` of a higher-order primitive."""
+
+    def register(handler: Callable) -> Callable:
+        _CONTROL.update(dict.fromkeys(names, handler))
+        return handler
+
+    return register
+
+
+def is_control(name: str) -> bool:
+    """Whether a primitive is handled by the interpreter rather than by a rule."""
+    return name in _CONTROL
+
+
+def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotated]:
+    """Runs a jaxpr on annotated arguments.
+
+    Args:
+        model: the model of error.
+        jaxpr: a jaxpr, closed or open (then without constants).
+        args: one `Annotated` per input of the jaxpr.
+
+    Returns:
+        One `Annotated` per output of the jaxpr.
+    """
+    body = compat.open_jaxpr(jaxpr)
+    env = dict(zip(body.constvars, map(given, compat.constants(jaxpr)), strict=True))
+    env.update(zip(body.invars, args, strict=True))
+
+    def read(atom: Any) -> Annotated:
+        return constant(atom.val) if compat.is_literal(atom) else env[atom]
+
+    for eqn, dead in _schedule(body):
+        with compat.source_context(eqn):
+            results = apply(model, eqn, [read(atom) for atom in eqn.invars])
+        env.update(zip(eqn.outvars, results, strict=True))
+        for var in dead:
+            env.pop(var, None)
+    return [read(atom) for atom in body.outvars]
+
+
+def given(value: Any) -> Annotated:
+    """An array from outside the program: exact."""
+    return Annotated(value, known=Known(settled=True))
+
+
+def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Runs one equation."""
+    handler = _CONTROL.get(eqn.primitive.name)
+    if handler is not None:
+        return handler(model, eqn, operands)
+    results = model.apply(eqn, operands)
+    origin = Origin(eqn, tuple(operands))
+    return [Annotated(v, e, infer(eqn, operands, i, e), origin) for i, (v, e) in enumerate(results)]
+
+
+def _schedule(body: Any) -> list[tuple[Any, list[Any]]]:
+    """The equations whose results are used or that have effects, each with the variables that die with it."""
+    used = {atom for atom in body.outvars if not compat.is_literal(atom)}
+    schedule = []
+    for eqn in reversed(body.eqns):
+        if not (eqn.effects or any(var in used for var in eqn.outvars)):
+            continue
+        operands = {atom for atom in eqn.invars if not compat.is_literal(atom)}
+        schedule.append((eqn, list(operands - used)))
+        used |= operands
+    return schedule[::-1]
+
+
+class Signature(NamedTuple):
+    """What is static about an annotated array: the structure of its annotation, and the known facts."""
+
+    structure: Any
+    known: Known
+
+
+def signature(x: Annotated) -> Signature:
+    """The static part of an annotated array; hashable."""
+    return Signature(jax.tree.structure(x.error), x.known)
+
+
+class Transformed(NamedTuple):
+    """A jaxpr on values and annotations: flat values and leaves of annotations in, the same out."""
+
+    jaxpr: Any
+    outputs: tuple[Signature, ...]
+    call: Callable[..., list[Any]]
+
+
+def flatten(xs: Sequence[Annotated]) -> list[Any]:
+    """Values, then the leaves of the annotations."""
+    return [x.value for x in xs] + jax.tree.leaves([x.error for x in xs])
+
+
+def unflatten(signatures: Sequence[Signature], leaves: Sequence[Any]) -> list[Annotated]:
+    """The inverse of `flatten`."""
+    values, rest = leaves[: len(signatures)], list(leaves[len(signatures) :])
+    results = []
+    for value, (structure, known) in zip(values, signatures, strict=True):
+        taken, rest = rest[: structure.num_leaves], rest[structure.num_leaves :]
+        results.append(Annotated(value, jax.tree.unflatten(structure, taken), known))
+    return results
+
+
+# Keyed weakly on the jaxpr object: JAX hands out the same object for every call of a block, and for its derivatives.
+_TRANSFORMED: weakref.WeakKeyDictionary[Any, dict[Any, Transformed]] = weakref.WeakKeyDictionary()
+
+
+def transform(model: Any, jaxpr: Any, args: Sequence[Annotated], name: str = "body", inline: Any = False) -> Transformed:
+    """The jaxpr that computes what `interpret` would; made once per jaxpr, model and signature of the arguments.
+
+    Args:
+        model: the model of error (hashable).
+        jaxpr: the inner jaxpr.
+        args: annotated arguments; only their shapes and signatures matter.
+        name: what the call shows as in profiles.
+        inline: as in ``jax.jit``.
+
+    Returns:
+        The transformed jaxpr, the signatures of its outputs, and a jitted function of flat arguments.
+    """
+    signatures = tuple(map(signature, args))
+    made = _TRANSFORMED.setdefault(jaxpr, {})
+    key = (model, signatures, name, str(inline), jax.config.jax_enable_x64)
+    if key not in made:
+        made[key] = _transform(model, jaxpr, args, signatures, name, inline)
+    return made[key]
+
+
+def _transform(
+    model: Any, jaxpr: Any, args: Sequence[Annotated], signatures: tuple[Signature, ...], name: str, inline: Any
+) -> Transformed:
+    outputs: list[Signature] = []
+
+    def paired(*leaves: Any) -> list[Any]:
+        results = interpret(model, jaxpr, unflatten(signatures, leaves))
+        outputs[:] = map(signature, results)
+        return flatten(results)
+
+    closed = jax.make_jaxpr(paired)(*flatten(args))
+    function = compat.as_function(closed)
+
+    def call(*leaves: Any) -> list[Any]:
+        return function(*leaves)
+
+    call.__name__ = call.__qualname__ = name
+    return Transformed(closed, tuple(outputs), jax.jit(call, inline=inline))
+
+
+def run(transformed: Transformed, args: Sequence[Annotated]) -> list[Annotated]:
+    """Calls a transformed jaxpr as one jitted call."""
+    return unflatten(transformed.outputs, transformed.call(*flatten(args)))

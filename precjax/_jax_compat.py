@@ -1,0 +1,111 @@
+"""The only file that knows which JAX this is.
+
+Everything here is either a name that moved between JAX 0.10 and 0.12, or a piece of JAX that has no public spelling.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend import core as jex
+from jax.extend import source_info_util
+from jax.extend.core import primitives
+
+
+def open_jaxpr(jaxpr: Any) -> Any:
+    """The jaxpr without its constants (JAX 0.12 merged Jaxpr and ClosedJaxpr)."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def constants(jaxpr: Any) -> list[Any]:
+    """The constants that a closed jaxpr carries."""
+    return list(getattr(jaxpr, "consts", ()) or ())
+
+
+def is_literal(atom: Any) -> bool:
+    """Whether an operand of an equation is a constant written into it."""
+    return isinstance(atom, jex.Literal)
+
+
+def as_function(jaxpr: Any) -> Callable[..., list[Any]]:
+    """The function of flat arguments that a closed jaxpr describes."""
+    return jex.jaxpr_as_fun(jaxpr)
+
+
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """How many constants and carries a scan equation has."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, *_ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def bind(eqn: Any, values: Sequence[Any]) -> list[Any]:
+    """Runs the primitive of an equation on other values, as the equation would."""
+    parameters = eqn.primitive.get_bind_params(eqn.params)
+    # A pair (functions, parameters) before JAX 0.9.2, a dict since.
+    functions, parameters = parameters if isinstance(parameters, tuple) else ((), parameters)
+    out = eqn.primitive.bind(*functions, *values, **parameters)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def rebind(eqn: Any, *operands: Any, **changes: Any) -> Any:
+    """The same primitive with the same parameters on other operands: how a linear rule moves its error."""
+    out = eqn.primitive.bind(*operands, **{**eqn.params, **changes})
+    return list(out) if eqn.primitive.multiple_results else out
+
+
+def rematerialize(eqn: Any, closed: Any, operands: Sequence[Any]) -> list[Any]:
+    """A remat equation with another body; policy and differentiation state stay."""
+    body = open_jaxpr(closed)
+    body = body.replace(constvars=[], invars=[*body.constvars, *body.invars])
+    return primitives.remat_p.bind(*constants(closed), *operands, **{**eqn.params, "jaxpr": body})
+
+
+def call_jaxpr(eqn: Any) -> Any:
+    """The jaxpr of a call-like equation, whatever the parameter is called."""
+    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call"):
+        candidate = eqn.params.get(name)
+        if isinstance(candidate, (jex.Jaxpr, jex.ClosedJaxpr)):
+            return candidate
+    raise TypeError(f"equation {eqn.primitive.name} carries no jaxpr")
+
+
+def inner_jaxprs(eqn: Any) -> list[Any]:
+    """Every jaxpr among the parameters of an equation."""
+    found = []
+    for parameter in eqn.params.values():
+        for candidate in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
+            if isinstance(candidate, (jex.Jaxpr, jex.ClosedJaxpr)):
+                found.append(candidate)
+    return found
+
+
+def expand_high_level(eqn: Any, values: Sequence[Any]) -> Any:
+    """The ordinary jaxpr behind a hijax equation."""
+    prim = eqn.params["_prim"]
+    return jax.make_jaxpr(lambda *a: eqn.primitive.to_lojax(*a, _prim=prim))(*values)
+
+
+def platform_switch(platforms: Sequence[Any], branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """Runs the branch that belongs to the platform the program is lowered for."""
+    named = {p: f for f, ps in zip(branches, platforms, strict=True) for p in ps or ()}
+    default = next((f for f, ps in zip(branches, platforms, strict=True) if ps is None), None)
+    return lax.platform_dependent(*operands, default=default, **named)
+
+
+def source_line(eqn: Any) -> str:
+    """The user's line of an equation, as ``file.py:12 (function)``."""
+    return source_info_util.summarize(eqn.source_info)
+
+
+@contextlib.contextmanager
+def source_context(eqn: Any) -> Any:
+    """What is traced inside is attributed to the user's line and module, under the mesh of the equation."""
+    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack), eqn.ctx.manager:
+        yield

@@ -1,0 +1,94 @@
+"""The table of rules: one per primitive, keyed by the primitive's name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+Rule = Callable[..., Any]
+
+_RULES: dict[str, Rule] = {}
+
+
+class MissingRuleError(NotImplementedError):
+    """A primitive has no proved rule, so no bound of its result is known."""
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Registers a rule of the library for the primitives of these names.
+
+    Such a rule is called as ``rule(model, operands, outs, **params)``: the model says how terms combine; operands are
+    `Annotated`; outs are the values that the interpreter computed. It returns the errors of the outs, None for exactly zero.
+
+    Args:
+        *names: names of primitives (``eqn.primitive.name``, not the printed name).
+
+    Returns:
+        A decorator that returns the rule unchanged.
+    """
+
+    def register(function: Rule) -> Rule:
+        accepted = _accepted(function)
+        for name in names:
+            _RULES[name] = accepted
+        return function
+
+    return register
+
+
+def _accepted(function: Rule) -> Rule:
+    """The rule, given only the parameters that it names: primitives gain parameters from one JAX to the next."""
+    parameters = inspect.signature(function).parameters
+    named = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return function
+    return lambda model, operands, outs, **params: function(
+        model, operands, outs, **{k: v for k, v in params.items() if k in named}
+    )
+
+
+def find(name: str) -> Rule | None:
+    """The rule of a primitive, or None."""
+    return _RULES.get(name)
+
+
+def defrule(primitive: Any) -> Callable[[Rule], Rule]:
+    """Registers a user's rule for a primitive, in place of any rule it had.
+
+    Args:
+        primitive: a ``jax.extend.core.Primitive``, or its name.
+
+    Returns:
+        A decorator for ``rule(values, errors, outs, **params)``: `values` and `errors` are tuples over the operands, an error
+        being a non-negative array of its value's shape ``(*s)``, dtype float32 (float64 for float64), in the value's unit, or
+        None where the operand is exact; `outs` is the tuple of results; `params` are the primitive's parameters. It
+        returns one error per result (a single one needs no tuple), None for exactly zero.
+
+    Guarantee:
+        The bound of the whole program is as good as the user's proof of this rule.
+
+    Raises:
+        TypeError: if `primitive` is neither a primitive nor a name.
+
+    Example:
+        >>> import precjax
+        >>> @precjax.defrule("my_primitive")
+        ... def my_primitive(values, errors, outs):
+        ...     return errors[0]
+    """
+    name = primitive if isinstance(primitive, str) else getattr(primitive, "name", None)
+    if not isinstance(name, str):
+        raise TypeError(f"defrule(primitive={primitive!r}): expected a jax.extend.core.Primitive or its name")
+
+    def register(function: Rule) -> Rule:
+        def adapted(model: Any, operands: Sequence[Any], outs: Sequence[Any], **params: Any) -> Any:
+            values = tuple(x.value for x in operands)
+            errors = tuple(None if x.error is None else model.error(x) for x in operands)
+            result = function(values, errors, tuple(outs), **params)
+            return result if isinstance(result, (tuple, list)) else [result]
+
+        _RULES[name] = adapted
+        return function
+
+    return register

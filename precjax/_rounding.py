@@ -1,0 +1,171 @@
+"""Formats, unit roundoffs and arithmetic that rounds up: where soundness is won or lost.
+
+XLA has no directed rounding, flushes subnormals, contracts products into sums and turns a division by a broadcast value into
+a product with a reciprocal. So every bound is computed in nearest rounding, on non-negative terms only, and then enlarged:
+an expression of n rounded operations on non-negative terms is at most (1 + n eps) too small, plus the smallest normal number
+for what was flushed.
+
+References:
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sections 2.2 and 3.1.
+    Jeannerod and Rump, Improved error bounds for inner products in floating-point arithmetic, SIAM J. Matrix Anal. Appl.
+    34 (2013): n u in place of gamma_n for sums and inner products, in any order, without restriction on n.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+class Format(NamedTuple):
+    """A binary floating-point format: significand bits p, unit roundoff, smallest normal, largest finite number."""
+
+    digits: int
+    unit_roundoff: float
+    smallest_normal: float
+    largest: float
+
+
+@functools.cache
+def format_of(dtype: Any) -> Format:
+    """The format of a real or complex floating dtype."""
+    info = jnp.finfo(dtype)
+    return Format(info.nmant + 1, 2.0 ** -(info.nmant + 1), float(info.smallest_normal), float(info.max))
+
+
+def is_inexact(dtype: Any) -> bool:
+    """Whether the dtype is floating or complex (integers, bools and random keys are not)."""
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def significand_bits(dtype: Any) -> int:
+    """Significand bits p of a float; the bits of an integer; 1 for a bool."""
+    if is_inexact(dtype):
+        return format_of(dtype).digits
+    return 1 if dtype == jnp.bool_ or not jnp.issubdtype(dtype, jnp.integer) else jnp.iinfo(dtype).bits
+
+
+def error_dtype(dtype: Any) -> Any:
+    """The dtype of errors of values of this dtype: float64 for float64 and complex128, float32 for all others."""
+    wide = is_inexact(dtype) and format_of(dtype).digits > 24
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
+
+
+def dtype_of(value: Any) -> Any:
+    """The dtype of an array, a tracer or a Python scalar."""
+    return getattr(value, "dtype", None) or jax.dtypes.canonicalize_dtype(np.result_type(value))
+
+
+def magnitude(value: Any, dtype: Any) -> Any:
+    """|value| in the dtype of errors; a constant stays a constant."""
+    if is_constant(value):
+        return float(np.abs(np.asarray(value).astype(np.float64)))
+    return as_error(lax.abs(value) if value.dtype != jnp.bool_ else value, dtype)
+
+
+def is_constant(value: Any) -> bool:
+    """Whether the value is a scalar known while tracing."""
+    return not isinstance(value, jax.Array) and np.ndim(value) == 0
+
+
+def as_error(x: Any, dtype: Any) -> Any:
+    """A non-negative array in another dtype, never smaller than it was."""
+    if x is None or isinstance(x, float) or x.dtype == dtype:
+        return x
+    y = lax.convert_element_type(x, dtype)
+    if significand_bits(x.dtype) <= format_of(dtype).digits:
+        return y
+    return plus(times(y, 1 + 4 * format_of(dtype).unit_roundoff), format_of(dtype).smallest_normal)
+
+
+def plus(*terms: Any) -> Any:
+    """Sum of the terms that are there; None stands for exactly zero."""
+    present = [t for t in terms if t is not None and not (isinstance(t, float) and t == 0.0)]
+    return functools.reduce(_add, present) if present else None
+
+
+def _add(a: Any, b: Any) -> Any:
+    return a + b if isinstance(a, float) and isinstance(b, float) else lax.add(a, b)
+
+
+def times(*factors: Any) -> Any:
+    """Product; None (exactly zero) if a factor is None; constants are multiplied while tracing."""
+    if any(f is None for f in factors):
+        return None
+    constant, arrays = 1.0, []
+    for f in factors:
+        if isinstance(f, float | int):
+            constant *= f
+        else:
+            arrays.append(f)
+    if not arrays:
+        return float(constant)
+    product = functools.reduce(lax.mul, arrays)
+    return product if constant == 1.0 else lax.mul(product, constant)
+
+
+def divide(a: Any, b: Any) -> Any:
+    """a / b that XLA cannot turn into a product with a reciprocal, which would flush to 0 for large b.
+
+    The selects never change a value (only a NaN would): they keep XLA from seeing a constant or a broadcast divisor.
+    """
+    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
+    dtype = getattr(a, "dtype", None) or b.dtype
+    a, b = (lax.broadcast_in_dim(jnp.asarray(x, dtype), shape, _aligned(x, shape)) for x in (a, b))
+    nan = lax.full_like(a, np.nan)
+    return lax.div(lax.select(lax.eq(b, b), a, nan), lax.select(lax.eq(a, a), b, nan))
+
+
+def _aligned(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(range(len(shape) - np.ndim(x), len(shape)))
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """lax.select with scalars broadcast (jnp.where costs three equations and more tracing time)."""
+    shape = np.broadcast_shapes(np.shape(condition), np.shape(a), np.shape(b))
+    dtype = next(dtype_of(x) for x in (a, b, jnp.float32(0)) if not isinstance(x, float | int))
+    a, b, condition = (_broadcast(x, shape, d) for x, d in ((a, dtype), (b, dtype), (condition, jnp.bool_)))
+    return lax.select(condition, a, b)
+
+
+def _broadcast(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    if isinstance(x, float | int):
+        return lax.full(shape, x, dtype)
+    return x if np.shape(x) == shape else lax.broadcast_in_dim(x, shape, _aligned(x, shape))
+
+
+def greater(a: Any, b: Any) -> Any:
+    """Elementwise a > b; scalars broadcast."""
+    return lax.gt(a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """Elementwise maximum of two errors; None stands for zero."""
+    if a is None or b is None:
+        return a if b is None else b
+    return lax.max(a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """Elementwise minimum."""
+    return lax.min(a, b)
+
+
+def enlarged(bound: Any, steps: int, dtype: Any, flushed: int = 1) -> Any:
+    """A bound that took `steps` rounded operations on non-negative terms, made an upper bound again.
+
+    (1 - u)**-steps <= 1 + 2 steps u for steps u <= 1/2; beyond that nothing can be promised and the bound is inf.
+    """
+    fmt = format_of(dtype)
+    growth = 1 + (2 * steps + 6) * fmt.unit_roundoff if steps * fmt.unit_roundoff <= 0.25 else np.inf
+    return plus(times(bound, growth), flushed * fmt.smallest_normal)
+
+
+def never_nan(bound: Any) -> Any:
+    """NaN becomes inf: an unknown error is unbounded."""
+    return where(lax.eq(bound, bound), bound, np.inf)

@@ -1,0 +1,193 @@
+"""track: trees in, trace, interpret, trees out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from precjax import _jax_compat as compat
+from precjax import rules  # noqa: F401  (fills the table)
+from precjax._annotated import Annotated
+from precjax._interpreter import given, interpret, is_control
+from precjax._registry import find
+from precjax._tracked import Tracked
+from precjax.models import ErrorModel, resolve
+
+
+def track(
+    f: Callable[..., Any],
+    *,
+    model: str | ErrorModel = "worst_case",
+    static_argnums: int | Iterable[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    missing: str = "raise",
+    strict: bool = False,
+) -> Callable[..., Tracked]:
+    """Computes, next to every value of a function, the error of that value.
+
+    Args:
+        f: any function that JAX can trace: of trees of arrays, numbers, keyword arguments; a Flax model's apply; a gradient.
+        model: what `error` means: ``"worst_case"`` or an instance such as ``WorstCase(contraction="normwise")``.
+        static_argnums: positions of arguments that are not arrays, as in ``jax.jit``.
+        static_argnames: names of arguments that are not arrays, as in ``jax.jit``.
+        missing: ``"raise"`` a `MissingRuleError` for a primitive without a rule, or give it error ``"inf"``.
+        strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are frozen:
+            the exact program is the one that keeps them.
+
+    Returns:
+        A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees shaped as
+        the output of `f`. Leaves of ``error`` have the shape ``(*s)`` and the unit of their values, dtype float32 (float64 for
+        float64 and complex128 values). Unwrapped arrays are exact inputs. It is an ordinary traceable function.
+
+    Guarantee:
+        Under the worst case |value - exact| <= error, for every exact input within the errors of the arguments, on a platform with a
+        table of ulps. ``f(x)`` and ``jit(f)(x)`` lie within the error of the exact result as well, outside the documented hazards.
+
+    Raises:
+        TypeError: if `f` is not callable or `model` is no model.
+        ValueError: if an option is unknown, or an argument's error is negative, NaN or of another structure than its value.
+        MissingRuleError: at the call, if a primitive has no rule.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> precjax.track(lambda x: (1 - jnp.cos(x)) / x**2)(1e-3)
+        Tracked(0.5?)
+    """
+    if not callable(f):
+        raise TypeError(f"track(f={f!r}): f must be a function, got {type(f).__name__}")
+    if missing not in ("raise", "inf"):
+        raise ValueError(f"track(missing={missing!r}): expected 'raise' or 'inf'")
+    chosen = dataclasses.replace(resolve(model), missing=missing, strict=strict)
+
+    def paired(*args: Any, **kwargs: Any) -> Tracked:
+        return _evaluate(f, chosen, args, kwargs)
+
+    paired.__name__ = paired.__qualname__ = f"track_{getattr(f, '__name__', 'function')}"
+    compiled = jax.jit(paired, static_argnums=static_argnums, static_argnames=static_argnames)
+
+    @functools.wraps(f)
+    def tracked(*args: Any, **kwargs: Any) -> Tracked:
+        _check(args, kwargs)
+        return compiled(*args, **kwargs)
+
+    return tracked
+
+
+def _is_tracked(x: Any) -> bool:
+    return isinstance(x, Tracked)
+
+
+def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -> Tracked:
+    """Traces f on the values, interprets its jaxpr on the annotated ones."""
+    nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_tracked)
+    values = [x.value if _is_tracked(x) else x for x in nodes]
+    dynamic = [i for i, v in enumerate(values) if all(map(_is_array, jax.tree.leaves(v)))]
+
+    def on_values(arrays: list[Any]) -> Any:
+        every = list(values)
+        for i, array in zip(dynamic, arrays, strict=True):
+            every[i] = array
+        positional, named = jax.tree.unflatten(tree, every)
+        return f(*positional, **named)
+
+    closed, shape = jax.make_jaxpr(on_values, return_shape=True)([values[i] for i in dynamic])
+    annotated = [x for i in dynamic for x in _annotate(model, nodes[i])]
+    results = interpret(model, closed, annotated)
+    structure = jax.tree.structure(shape)
+    return Tracked(
+        jax.tree.unflatten(structure, [x.value for x in results]),
+        jax.tree.unflatten(structure, [_shown_error(model, x) for x in results]),
+    )
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
+
+
+def _annotate(model: ErrorModel, node: Any) -> list[Annotated]:
+    """Leaves of an argument: exact, or with the errors that came with it."""
+    if not _is_tracked(node):
+        return [given(x) for x in jax.tree.leaves(node)]
+    values, errors = jax.tree.leaves(node.value), jax.tree.leaves(node.error)
+    return [given(v) if _is_key(v) else model.lift(v, e) for v, e in zip(values, errors, strict=True)]
+
+
+def _is_key(value: Any) -> bool:
+    return hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+
+
+def _shown_error(model: ErrorModel, x: Annotated) -> Any:
+    return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.error(x)
+
+
+def _check(args: Any, kwargs: Any) -> None:
+    """Errors that come with arguments: same structure, shapes that fit, not negative, not NaN."""
+    for path, node in jax.tree_util.tree_leaves_with_path((args, kwargs), is_leaf=_is_tracked):
+        if not _is_tracked(node):
+            continue
+        name = _argument_name(path)
+        if jax.tree.structure(node.value) != jax.tree.structure(node.error):
+            raise ValueError(
+                f"{name}: Tracked(value, error) needs two trees of one structure, got {jax.tree.structure(node.value)} and "
+                f"{jax.tree.structure(node.error)}"
+            )
+        for value, error in zip(jax.tree.leaves(node.value), jax.tree.leaves(node.error), strict=True):
+            _check_error(name, value, error)
+
+
+def _argument_name(path: Any) -> str:
+    (kind, *rest) = path
+    position = "argument" if kind.idx == 0 else "keyword argument"
+    return position + jax.tree_util.keystr(tuple(rest))
+
+
+def _check_error(name: str, value: Any, error: Any) -> None:
+    shape = np.shape(error)
+    if shape not in ((), np.shape(value)):
+        raise ValueError(f"{name}: error of shape {shape} for a value of shape {np.shape(value)}; expected that shape, or a number")
+    if isinstance(error, jax.core.Tracer):
+        return
+    numbers = np.asarray(error, np.float64)
+    if np.isnan(numbers).any() or (numbers < 0).any():
+        raise ValueError(f"{name}: an error must be non-negative and not NaN, got {numbers[~(numbers >= 0)].flat[0]}")
+
+
+def missing_rules(f: Callable[..., Any]) -> Callable[..., list[str]]:
+    """Lists every primitive of a function that has no rule, before anything runs.
+
+    Args:
+        f: the function that is to be tracked.
+
+    Returns:
+        A function of the same arguments (values, or `Tracked`) that returns sorted lines ``"primitive at file.py:12 (function)"``; empty if
+        every primitive has a rule.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> precjax.missing_rules(jnp.sin)(1.0)
+        []
+    """
+
+    @functools.wraps(f)
+    def listed(*args: Any, **kwargs: Any) -> list[str]:
+        plain = jax.tree.map(lambda x: x.value if _is_tracked(x) else x, (args, kwargs), is_leaf=_is_tracked)
+        closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
+        return sorted(set(_without_rule(closed)))
+
+    return listed
+
+
+def _without_rule(jaxpr: Any) -> Iterable[str]:
+    for eqn in compat.open_jaxpr(jaxpr).eqns:
+        name = eqn.primitive.name
+        inner = compat.inner_jaxprs(eqn)
+        if not is_control(name) and find(name) is None:
+            yield f"{name} at {compat.source_line(eqn)}"
+        for jaxpr_ in inner if is_control(name) else ():
+            yield from _without_rule(jaxpr_)

@@ -1,0 +1,47 @@
+"""What the interpreter asks of a model of error."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from precjax._annotated import Annotated
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorModel(abc.ABC):
+    """A meaning of `error`. Instances are immutable and hashable: transformed programs are cached by them.
+
+    Attributes:
+        missing: what a primitive without a rule does: "raise" MissingRuleError, or "inf".
+        strict: whether bits of an inexact float that are read as an integer give error inf (otherwise they are frozen).
+    """
+
+    missing: str = "raise"
+    strict: bool = False
+
+    @abc.abstractmethod
+    def lift(self, value: Any, error: Any) -> Annotated:
+        """An argument with an error given by the user, shape and dtype as `error` returns."""
+
+    @abc.abstractmethod
+    def error(self, x: Annotated) -> Any:
+        """The error to show: an array of the value's shape; zeros where exact."""
+
+    @abc.abstractmethod
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """Runs an ordinary equation: (value, annotation) per result."""
+
+    @abc.abstractmethod
+    def explicit(self, x: Annotated) -> Annotated:
+        """The same array with the annotation it would have if it were not known to be exact."""
+
+    @abc.abstractmethod
+    def doubt(self, x: Annotated) -> Any:
+        """Where a decision taken on x might be another one in exact arithmetic: bool array, or None if never."""
+
+    @abc.abstractmethod
+    def forget(self, x: Annotated, where: Any) -> Annotated:
+        """The array with nothing guaranteed where a bool array (broadcast against it) holds."""

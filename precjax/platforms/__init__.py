@@ -1,0 +1,90 @@
+"""What each platform's arithmetic does: data, with sources.
+
+`cpu.csv` holds, per elementary function and format, the largest error in units of unit_roundoff times a scale: ``value`` |f|, ``value_x``
+|f| (1 + |x|), ``value_x2`` |f| (1 + x**2), ``value_log`` |f| (1 + |log|x||), ``conditioned`` |f| + |x f'(x)|. The figures are maxima over
+all 2**32 float32 numbers, all 2**16 of each 16-bit format, and about 3 million stratified float64 numbers, over vector, scalar and
+loop code and over instruction sets, enlarged as each row says (jaxlib 0.12.0, x86-64). Float64 rows are therefore measured,
+not proved; `tests/measure_ulps.py` measures again on the machine at hand.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from importlib import resources
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from precjax._rounding import format_of
+
+
+class Accuracy(NamedTuple):
+    """Error of an elementary function: at most factor * unit_roundoff * scale."""
+
+    factor: float
+    scale: str
+
+
+class Platform(NamedTuple):
+    """A platform on which bounds are proved.
+
+    Attributes:
+        name: as ``jax.default_backend()`` gives it.
+        table: (primitive, dtype name) -> Accuracy.
+        flushing: dtypes whose subnormal operands and results may be taken as 0.
+    """
+
+    name: str
+    table: dict[tuple[str, str], Accuracy]
+    flushing: frozenset[str]
+
+    def accuracy(self, primitive: str, dtype: Any) -> Accuracy | None:
+        """The row of a primitive in a format, None if it was never measured."""
+        return self.table.get((primitive, jnp.dtype(dtype).name))
+
+    def read_loss(self, dtype: Any) -> float:
+        """What reading a subnormal operand as 0 may lose."""
+        return format_of(dtype).smallest_normal if jnp.dtype(dtype).name in self.flushing else 0.0
+
+    def underflow(self, dtype: Any) -> float:
+        """Absolute error of a result in the subnormal range: flushed to 0, or rounded to a subnormal."""
+        fmt = format_of(dtype)
+        return self.read_loss(dtype) or fmt.smallest_normal * fmt.unit_roundoff
+
+
+class UnknownPlatformError(NotImplementedError):
+    """No arithmetic was measured for this platform, so nothing can be proved on it."""
+
+
+def current() -> Platform:
+    """The platform that JAX compiles for by default."""
+    return platform(jax.default_backend())
+
+
+@functools.cache
+def platform(name: str) -> Platform:
+    """The description of a platform.
+
+    Args:
+        name: as ``jax.default_backend()`` gives it.
+
+    Returns:
+        Its description.
+
+    Raises:
+        UnknownPlatformError: if there is no table for it.
+    """
+    source = resources.files(__name__) / f"{name}.csv"
+    if not source.is_file():
+        raise UnknownPlatformError(
+            f"platform {name!r} has no table of ulps, so no bound can be proved on it. Run on the CPU "
+            f"(jax.config.update('jax_platforms', 'cpu')), or measure the platform and add platforms/{name}.csv"
+        )
+    table = {}
+    for row in csv.DictReader(source.read_text().splitlines()):
+        for dtype in ("float32", "float64", "bfloat16", "float16"):
+            table[row["primitive"], dtype] = Accuracy(float(row[dtype]), row["scale"])
+    # float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
+    return Platform(name, table, frozenset({"float32", "float64", "bfloat16"}))

@@ -1,0 +1,16 @@
+"""The rules, one family of primitives per file; importing this package fills the table."""
+
+from precjax.rules import (  # noqa: F401
+    arithmetic,
+    contraction,
+    control_flow,
+    conversion,
+    decision,
+    elementary,
+    indexing,
+    integer,
+    pooling,
+    random,
+    reduction,
+    structural,
+)

@@ -1,0 +1,267 @@
+"""Sums, products, quotients and powers.
+
+Theorem (standard model, Higham section 2.2): fl(x op y) = (x op y)(1 + d) + h, |d| <= u, |h| <= smallest normal. Let x', y' be
+what any admissible execution computes, x*, y* the exact operands, |x' - x*| <= a, |y' - y*| <= b. Then
+    |(x' + y') - (x* + y*)| <= a + b,
+    |x' y' - x* y*| <= |x*| b + |y'| a,
+    |x'/y' - x*/y*| <= (a + |x*/y*| b) / |y'| and <= (a + |x'/y'| b) / |y*|.
+A contracted multiply-add rounds once: its result is the float nearest to the exact one of its operands, hence no further from it
+than the float that two roundings give, so the bound of the separate operations covers it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _patterns as patterns
+from precjax._annotated import Annotated
+from precjax._ball import Ball, read_error
+from precjax._registry import rule
+from precjax._rounding import (
+    divide,
+    enlarged,
+    error_dtype,
+    format_of,
+    is_inexact,
+    plus,
+    times,
+    where,
+)
+from precjax.rules.compound import tightest
+from precjax.rules.decision import above
+from precjax.rules.integer import combine_integers
+
+
+def balls(operands: Sequence[Annotated], out: Any) -> list[Ball]:
+    """The operands as balls in the arithmetic of the result's error."""
+    return [Ball(x, error_dtype(out.dtype)) for x in operands]
+
+
+@rule("add", "add_any")
+def add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Errors add up."""
+    return [_sum(model, operands, outs[0], 1)]
+
+
+@rule("sub")
+def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Errors add up."""
+    return [_sum(model, operands, outs[0], -1)]
+
+
+def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
+    """The error of a + sign b. Exact operands: the rounding error itself, often zero."""
+    if not is_inexact(out.dtype):
+        return combine_integers(model, operands, out, lambda a, b: plus(a, b))
+    a, b = balls(operands, out)
+    for x, other in ((a, b), (b, a)):
+        if x.operand.known[:2] == (0.0, 0.0) and not other.exact:
+            return jnp.broadcast_to(other.error, out.shape)
+    if a.exact and b.exact and out.dtype == a.dtype:
+        error = _two_sum_error(a, b, out, sign)
+    else:
+        error = model.total(out, a.absorbed, b.absorbed)
+    # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
+    largest = lax.max(_full(a.size, out, error.dtype), _full(b.size, out, error.dtype))
+    infinite = lax.bitwise_and(lax.eq(largest, lax.full_like(largest, np.inf)), lax.eq(out, out))
+    kept = plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal)
+    return where(infinite, kept, error)
+
+
+def _full(x: Any, out: Any, dtype: Any) -> Any:
+    return jnp.broadcast_to(jnp.asarray(x, dtype), out.shape)
+
+
+def _two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
+    """|out - (a + sign b)|: Knuth's TwoSum (Higham, section 4.3), exact but for underflow.
+
+    Multiples of 2 smallest normals stay multiples of them: no underflow where both operands are beyond 2**p smallest normals.
+    """
+    fmt = format_of(out.dtype)
+    x, y = _full(a.value, out, out.dtype), _full(times(b.value, sign), out, out.dtype)
+    rest = lax.sub(out, x)
+    residual = lax.abs(lax.add(lax.sub(x, lax.sub(out, rest)), lax.sub(y, rest)))
+    safe = fmt.smallest_normal * 2.0**fmt.digits
+    tiny = lax.lt(lax.min(lax.abs(x), lax.abs(y)), jnp.asarray(safe, out.dtype))
+    return where(lax.eq(residual, residual), plus(residual, where(tiny, 4 * fmt.smallest_normal, _zero(out))), np.inf)
+
+
+def _zero(out: Any) -> Any:
+    return jnp.zeros((), error_dtype(out.dtype))
+
+
+@rule("mul")
+def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """|x| e_y + |y| e_x + e_x e_y; a power of two only scales; a number times itself is a square."""
+    out = outs[0]
+    if not is_inexact(out.dtype):
+        a, b = balls(operands, out)
+        return [combine_integers(model, operands, out, lambda ea, eb: _product_error(a, b, ea, eb))]
+    a, b = balls(operands, out)
+    if operands[0] is operands[1]:
+        return [_power_error(model, a, 2, out)]
+    for scale, x in ((a, b), (b, a)):
+        if _is_power_of_two(scale.operand.known):
+            factor = abs(scale.operand.known.low)
+            if factor == 1.0 and not x.exact:
+                return [jnp.broadcast_to(x.error, out.shape)]
+            return [model.total(out, times(x.absorbed, factor), ulps=0)]
+    error = model.total(out, _product_error(a, b, a.absorbed, b.absorbed), flushed=2)
+    return [tightest(model, operands, out, error)]
+
+
+def _product_error(a: Ball, b: Ball, ea: Any, eb: Any) -> Any:
+    return plus(times(a.size, eb), times(plus(b.size, b.reach), ea), None if a.exact else times(ea, eb))
+
+
+@rule("div")
+def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """(e_x + |q| e_y) / |y|, where a static range may keep y away from 0.
+
+    Two roundings are counted: plain programs divide by a broadcast value through its reciprocal. A root as divisor may become a
+    product with rsqrt: one more.
+    """
+    out = outs[0]
+    a, b = balls(operands, out)
+    if not is_inexact(out.dtype):
+        return [_integer_quotient(model, operands, out)]
+    error = _quotient_error(model, a, b, out)
+    return [tightest(model, operands, out, error)]
+
+
+def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
+    """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q, and any other has that numerator."""
+    divisor = b.operand.known
+    if _is_power_of_two(divisor):
+        return model.total(out, times(a.absorbed, 1 / abs(divisor.low)), ulps=0)
+    ulps = 4.0 if patterns.made_by(b.operand, "sqrt", "rsqrt", "pow") else 2.0
+    if isinstance(b.size, float):
+        return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
+    near = b.size if b.exact else b.near
+    # The smallest normal makes up for what underflows before the quotient, and turns a subnormal divisor into inf.
+    numerator = plus(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error), format_of(b.dtype).smallest_normal)
+    error = divide(numerator, near)
+    if b.error is not None:
+        error = plus(error, times(error, divide(b.error, near)))
+    return model.total(out, error, ulps=ulps, steps=12)
+
+
+def _is_power_of_two(known: Any) -> bool:
+    return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
+
+
+def _integer_quotient(model: Any, operands: Sequence[Annotated], out: Any) -> Any:
+    return combine_integers(model, operands, out, lambda a, b: times(plus(a, b), np.inf))
+
+
+@rule("rem")
+def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Exact on floats. With errors: e_x + |quotient| e_y while the quotient's integer part is decided, else the whole divisor."""
+    out = outs[0]
+    if not is_inexact(out.dtype):
+        return [combine_integers(model, operands, out, lambda a, b: times(plus(a, b), np.inf))]
+    a, b = balls(operands, out)
+    size = lax.abs(out).astype(a.dtype)
+    divisor = _full(b.size, out, a.dtype)
+    turns = plus(divide(_full(a.size, out, a.dtype), divisor), 1.0)
+    moved = plus(a.absorbed, times(turns, b.absorbed))
+    if moved is None:
+        return [None]
+    moved = enlarged(moved, 8, a.dtype)
+    margin = times(plus(moved, times(divisor, 8 * a.eps)), 2.0)
+    decided = lax.bitwise_and(lax.gt(size, _full(margin, out, a.dtype)), lax.gt(lax.sub(divisor, size), margin))
+    wide = plus(divisor, size, b.reach)
+    return [model.total(out, where(decided, moved, wide), ulps=0)]
+
+
+@rule("square")
+def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """|x'^2 - x*^2| <= |x' - x*| |x' + x*|."""
+    return [_power_error(model, *balls(operands, outs[0]), 2, outs[0])]
+
+
+@rule("one_minus_square")
+def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
+    (a,) = balls(operands, outs[0])
+    u = format_of(outs[0].dtype).unit_roundoff
+    rounding = times(plus(times(a.far, a.far), 1.0), 2 * u)
+    return [model.total(outs[0], _slope_square(a), rounding, ulps=2, flushed=3)]
+
+
+def _slope_square(a: Ball) -> Any:
+    """|x' - x*| (|x'| + |x*|), both within the reach."""
+    return times(a.absorbed, plus(times(a.size, 2.0), a.reach, a.error))
+
+
+@rule("integer_pow")
+def integer_pow(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, y: int) -> list[Any]:
+    """Repeated products, n - 1 roundings in whatever tree; a reciprocal for a negative power."""
+    out = outs[0]
+    if not is_inexact(out.dtype):
+        return [combine_integers(model, operands, out, lambda a: times(a, np.inf))]
+    return [_power_error(model, *balls(operands, out), y, out)]
+
+
+def _power_error(model: Any, a: Ball, y: int, out: Any) -> Any:
+    """Mean value theorem: |y| |x|^(y-1) e, at the far end of the reach for y > 1, at the near end for y < 0."""
+    if y == 0:
+        return None
+    if y == 1:
+        return a.error
+    if y == 2:
+        return model.total(out, _slope_square(a))
+    if y > 2:
+        slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
+        return model.total(out, times(slope, a.absorbed), ulps=y - 1, steps=y + 8, flushed=y)
+    near = a.size if a.exact else a.near
+    if isinstance(near, float):
+        return model.total(out, ulps=2 - y)
+    # |y| near**y (e / near): the power may overflow only where the result may, too.
+    farthest = divide(lax.full_like(near, 1), lax.integer_pow(near, -y))
+    return model.total(out, times(farthest, divide(a.absorbed, near), -y), ulps=2 - y, steps=10 - y, flushed=2)
+
+
+@rule("max")
+def max_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """The winner's error where the winner is decided, else the larger of the two: max is nonexpansive."""
+    return [_extremum(model, operands, outs[0], True)]
+
+
+@rule("min")
+def min_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As max."""
+    return [_extremum(model, operands, outs[0], False)]
+
+
+def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: bool) -> Any:
+    """first_wins: whether the first operand is the result where it is above the second."""
+    a, b = balls(operands, out)
+    ea, eb = read_error(a), read_error(b)
+    if ea is None and eb is None:
+        return None
+    larger, smaller = (ea, eb) if first_wins else (eb, ea)
+    zero = jnp.zeros((), a.dtype)
+    larger, smaller = (zero if e is None else e for e in (larger, smaller))
+    decided = where(above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out))))
+    return where(lax.eq(out, out), decided, np.inf)
+
+
+def _same(ea: Any, eb: Any, out: Any) -> tuple[Any, Any]:
+    dtype = error_dtype(out.dtype)
+    return tuple(_full(0.0 if e is None else e, out, dtype) for e in (ea, eb))
+
+
+@rule("clamp")
+def clamp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """clamp(low, x, high) = min(max(x, low), high)."""
+    low, x, high = operands
+    inner = lax.max(x.value, jnp.broadcast_to(low.value, outs[0].shape))
+    lower = max_(model, [x, low], [inner])[0]
+    return min_(model, [Annotated(inner, lower), high], outs)

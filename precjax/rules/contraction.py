@@ -1,0 +1,195 @@
+"""Matrix products and convolutions.
+
+Theorem (Higham section 3.5; Jeannerod and Rump 2013: n u for any order, with or without FMA): for y = sum_k a_k b_k over n terms,
+    |computed - exact| <= sum_k (|a*| e_b + |b'| e_a) + n u sum_k |a'| |b'|,   |a*| <= |a| + e_a,  |a'| <= |a| + r_a,
+r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
+    both inexact:  A (e_b + n u B) + e_a B + ...: two products, A * (e_b + n u B) + e_a * B,
+    one exact:     (e_a + n u A) * |b|: one product.
+Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that norms of rows
+and columns, or of patches, are all that is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._registry import MissingRuleError, rule
+from precjax._rounding import enlarged, error_dtype, format_of, is_inexact, plus, times
+from precjax.rules.integer import combine_integers
+
+
+class Bilinear(NamedTuple):
+    """A contraction of non-negative arrays.
+
+    Attributes:
+        product: the contraction itself.
+        norms: (2-norms of a over what is summed, laid out to broadcast against the result; the same for b).
+        terms: how many products are summed.
+    """
+
+    product: Callable[[Any, Any], Any]
+    norms: tuple[Callable[[Any], Any], Callable[[Any], Any]]
+    terms: int
+
+
+def componentwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
+    """a * b itself, rounded up."""
+    steps = bilinear.terms + 2
+    return enlarged(bilinear.product(a, b), steps, dtype, flushed=2 * steps)
+
+
+def normwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
+    """|a|_2 |b|_2, rounded up."""
+    left, right = (norm(x) for norm, x in zip(bilinear.norms, (a, b), strict=True))
+    return enlarged(lax.mul(*jnp.broadcast_arrays(left, right)), bilinear.terms + 8, dtype)
+
+
+def norm(squares: Any, terms: int, dtype: Any) -> Any:
+    """The root of a sum of squares, rounded up; squares that underflow are made up for."""
+    return enlarged(lax.sqrt(plus(squares, terms * format_of(dtype).smallest_normal)), terms, dtype)
+
+
+def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear, rounding: float) -> Any:
+    """The theorem above; `rounding` is n u of the accumulator."""
+    dtype = error_dtype(out.dtype)
+    a, b = (Ball(x, dtype) for x in operands)
+    big_a, big_b = (_size(x, format_of(dtype).smallest_normal / rounding) for x in (a, b))
+    contract = lambda x, y: model.contract(x, y, bilinear, dtype)  # noqa: E731
+    if a.exact:
+        bound = contract(big_a, plus(b.error, times(big_b, rounding)))
+    elif b.exact:
+        bound = contract(plus(a.error, times(big_a, rounding)), big_b)
+    else:
+        bound = plus(contract(big_a, plus(b.error, times(big_b, rounding))), contract(a.error, big_b))
+    once_more = 1.0 if _accumulator(out.dtype) != out.dtype else 0.0
+    return model.total(out, bound, ulps=once_more, steps=16, flushed=2 * bilinear.terms)
+
+
+def _size(x: Ball, read: float) -> Any:
+    """|x| over its reach; times the rounding of the sum, `read` is what reading a subnormal as 0 may lose."""
+    return plus(x.size, read if x.exact else x.reach)
+
+
+def _accumulator(dtype: Any) -> Any:
+    """Narrow formats are accumulated in float32, and rounded once (measured on CPU)."""
+    return dtype if format_of(dtype).digits >= 24 else jnp.dtype(jnp.float32)
+
+
+def _check(precision: Any) -> None:
+    """Presets that round the operands to a narrower format need a model of their own; plain precisions mean nothing on a CPU."""
+    name = str(getattr(precision, "name", precision))
+    if not isinstance(precision, (type(None), tuple, lax.Precision)) and name not in _FULL_PRECISION:
+        raise MissingRuleError(f"no error rule for a contraction with algorithm {name}; use one of {', '.join(_FULL_PRECISION)}")
+
+
+_FULL_PRECISION = ("DEFAULT", "F32_F32_F32", "F64_F64_F64")
+
+
+@rule("dot_general")
+def dot_general(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    dimension_numbers: Any,
+    precision: Any,
+) -> list[Any]:
+    """Any batch and contracting dimensions."""
+    out = outs[0]
+    _check(precision)
+    (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
+    dtype = error_dtype(out.dtype)
+    shape_a = operands[0].value.shape
+    terms = max(math.prod(shape_a[i] for i in contract_a), 1)
+
+    def product(x: Any, y: Any) -> Any:
+        return lax.dot_general(x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
+
+    if not is_inexact(out.dtype):
+        return [_integer_dot(model, operands, out, product)]
+    free = [len(o.value.shape) - len(c) - len(n) for o, (c, n) in zip(operands, zip(*dimension_numbers, strict=True), strict=True)]
+    batch = len(batch_a)
+
+    def norm_a(x: Any) -> Any:
+        rows = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_a), _after(batch, contract_a, batch_a))
+        return norm(rows, terms, dtype).reshape(*rows.shape, *([1] * free[1]))
+
+    def norm_b(x: Any) -> Any:
+        columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
+        return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
+
+    rounding = terms * format_of(_accumulator(out.dtype)).unit_roundoff
+    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms), rounding)]
+
+
+def _batch_first(x: Any, batch: Sequence[int]) -> Any:
+    return lax.transpose(x, [*batch, *(i for i in range(x.ndim) if i not in batch)])
+
+
+def _after(count: int, contracting: Sequence[int], batch: Sequence[int]) -> tuple[int, ...]:
+    """Where contracting dimensions are once the batch dimensions come first."""
+    return tuple(count + c - sum(b < c for b in batch) for c in contracting)
+
+
+def _integer_dot(model: Any, operands: Sequence[Annotated], out: Any, product: Callable[[Any, Any], Any]) -> Any:
+    def combine(ea: Any, eb: Any) -> Any:
+        a, b = (lax.abs(x.value).astype(jnp.float32) for x in operands)
+        return plus(
+            None if eb is None else product(a, eb),
+            None if ea is None else product(ea, b),
+            None if ea is None or eb is None else product(ea, eb),
+        )
+
+    return combine_integers(model, operands, out, combine)
+
+
+@rule("conv_general_dilated")
+def conv_general_dilated(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    dimension_numbers: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    precision: Any,
+) -> list[Any]:
+    """Every output element is an inner product of a patch and a kernel; XLA:CPU uses no Winograd or FFT algorithm (measured)."""
+    out = outs[0]
+    _check(precision)
+    dtype = error_dtype(out.dtype)
+    kernel = operands[1].value.shape
+    spec = dimension_numbers.rhs_spec
+    terms = max(math.prod(kernel[d] for d in spec[1:]), 1)
+
+    def product(x: Any, y: Any, groups: int = feature_group_count) -> Any:
+        return lax.conv_general_dilated(
+            x, y, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, groups, batch_group_count,
+            precision=lax.Precision.HIGHEST, preferred_element_type=dtype,
+        )  # fmt: skip
+
+    def norm_a(x: Any) -> Any:
+        """Norms of patches: a convolution of squares with ones, one output feature per group."""
+        groups = feature_group_count * batch_group_count
+        ones = jnp.ones([groups if d == spec[0] else n for d, n in enumerate(kernel)], dtype)
+        patches = norm(product(lax.mul(x, x), ones), terms, dtype)
+        feature = dimension_numbers.out_spec[1]
+        return patches if groups == 1 else jnp.repeat(patches, out.shape[feature] // groups, axis=feature)
+
+    def norm_b(y: Any) -> Any:
+        kernels = norm(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms, dtype)
+        return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
+
+    rounding = terms * format_of(_accumulator(out.dtype)).unit_roundoff
+    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms), rounding)]

@@ -1,0 +1,281 @@
+"""Equations that carry jaxprs, for every model of error.
+
+Each is rebuilt from the transformed inner jaxpr through JAX's public function, so that the structure of the program survives: a jit
+stays a jit, a scan a scan, and the derivative rule of a user's custom function is still the one that `grad` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated, Known
+from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
+from precjax._registry import MissingRuleError
+from precjax._rounding import dtype_of, is_inexact
+
+
+@control("jit", "pjit")
+def jit(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """One jitted function per jaxpr and signature: a block called 24 times is transformed, traced and lowered once."""
+    params = eqn.params
+    return run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
+
+
+@control("closed_call", "core_call", "call", "eval_jaxpr", "composite", "xla_metadata_call", "compute_on", "fused_call")
+def call(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Interpreted in place."""
+    return interpret(model, compat.call_jaxpr(eqn), operands)
+
+
+@jax.custom_jvp
+def graft(value: Any, original: Any) -> Any:
+    """The value of the first, the derivative of the second."""
+    return value
+
+
+@graft.defjvp
+def _graft_jvp(primals: Any, tangents: Any) -> Any:
+    return primals[0], tangents[1]
+
+
+@control("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call")
+def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Forward, the function's own jaxpr; under `grad` the original call supplies its rule, and is dead code otherwise."""
+    results = interpret(model, compat.call_jaxpr(eqn), operands)
+    return _with_derivative_of(eqn, operands, results)
+
+
+def _with_derivative_of(eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+    if eqn.effects:
+        return results
+    originals = compat.bind(eqn, [x.value for x in operands])
+    return [
+        x._replace(value=graft(x.value, original)) if is_inexact(dtype_of(original)) else x
+        for x, original in zip(results, originals, strict=True)
+    ]
+
+
+@control("call_hi_primitive")
+def high_level(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """A hijax primitive: what it lowers to."""
+    closed = compat.expand_high_level(eqn, [x.value for x in operands])
+    return _with_derivative_of(eqn, operands, interpret(model, closed, operands))
+
+
+@control("remat2", "remat", "checkpoint")
+def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Still rematerialised, value and error."""
+    transformed = transform(model, eqn.params["jaxpr"], operands)
+    leaves = compat.rematerialize(eqn, transformed.jaxpr, flatten(operands))
+    return unflatten(transformed.outputs, leaves)
+
+
+@control("custom_linear_solve")
+def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """The solver's own steps; the derivative of the original."""
+    solver = eqn.params["jaxprs"].solve
+    lengths = eqn.params["const_lengths"]
+    start = lengths.matvec + lengths.vecmat
+    consts = operands[start : start + lengths.solve]
+    right = operands[sum(lengths) :]
+    return _with_derivative_of(eqn, operands, interpret(model, solver, [*consts, *right]))
+
+
+@control("shard_map")
+def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Not yet."""
+    raise MissingRuleError(
+        f"shard_map at {compat.source_line(eqn)}: errors are not sharded yet. Track the function inside the shard_map instead: "
+        f"jax.shard_map(precjax.track(f), ...)"
+    )
+
+
+# --- branches ---------------------------------------------------------------------------------------------------------------------
+
+
+@control("cond")
+def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """A switch; where its index is in doubt, one more branch runs all of them and covers every outcome."""
+    index, *rest = operands
+    transformed = [transform(model, b, rest) for b in eqn.params["branches"]]
+    outputs = [_joined([t.outputs[i] for t in transformed]) for i in range(len(eqn.outvars))]
+    branches = [_branch(model, t, outputs) for t in transformed]
+    platforms = eqn.params.get("branches_platforms")
+    if platforms is not None:
+        return unflatten(outputs, compat.platform_switch(platforms, branches, *flatten(rest)))
+    doubt = model.doubt(index)
+    which = lax.convert_element_type(index.value, jnp.int32)
+    which = lax.clamp(0, which, len(branches) - 1)
+    if doubt is None:
+        return unflatten(outputs, lax.switch(which, branches, *flatten(rest)))
+
+    def undecided(*leaves: Any) -> list[Any]:
+        chosen, *leaves = leaves
+        cases = [unflatten(outputs, branch(*leaves)) for branch in branches]
+        picked = index._replace(value=chosen, origin=None)
+        return flatten([_choose(model, picked, list(case)) for case in zip(*cases, strict=True)])
+
+    outputs = _dense(model, outputs, [v.aval for v in eqn.outvars])
+    branches = [_branch(model, t, outputs) for t in transformed]
+    all_branches = [lambda chosen, *leaves, b=b: b(*leaves) for b in branches]
+    which_branch = lax.select(doubt, jnp.full_like(which, len(branches)), which)
+    return unflatten(outputs, lax.switch(which_branch, [*all_branches, undecided], which, *flatten(rest)))
+
+
+def _joined(cases: Sequence[Any]) -> Any:
+    """The signature that covers those of several branches: annotated if any is."""
+    first = cases[0]
+    for other in cases[1:]:
+        structure = first.structure if first.structure.num_leaves else other.structure
+        first = first._replace(structure=structure, known=first.known.join(other.known))
+    return first._replace(known=first.known._replace(settled=False)) if first.structure.num_leaves else first
+
+
+def _branch(model: Any, transformed: Any, outputs: Sequence[Any]) -> Any:
+    function = compat.as_function(transformed.jaxpr)
+
+    def branch(*leaves: Any) -> list[Any]:
+        results = unflatten(transformed.outputs, function(*leaves))
+        return flatten([_like(model, x, s) for x, s in zip(results, outputs, strict=True)])
+
+    return branch
+
+
+def _like(model: Any, x: Annotated, wanted: Any) -> Annotated:
+    """The array with an annotation if the signature has one."""
+    return model.explicit(x) if wanted.structure.num_leaves and x.error is None else x
+
+
+def _dense(model: Any, outputs: Sequence[Any], avals: Sequence[Any]) -> list[Any]:
+    """The same signatures, all annotated."""
+    return [
+        s if s.structure.num_leaves else s._replace(structure=jax.tree.structure(_abstract(model, aval)), known=Known())
+        for s, aval in zip(outputs, avals, strict=True)
+    ]
+
+
+def _abstract(model: Any, aval: Any) -> Any:
+    value = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    return jax.eval_shape(lambda v: model.explicit(Annotated(v)).error, value)
+
+
+def _choose(model: Any, index: Annotated, cases: list[Annotated]) -> Annotated:
+    """select_n, by the model's own rule."""
+    if jnp.issubdtype(dtype_of(cases[0].value), jax.dtypes.extended):
+        return cases[0]._replace(value=lax.select_n(index.value, *(x.value for x in cases)))
+    which = index._replace(value=index.value.astype(bool)) if len(cases) == 2 else index
+    eqn = jax.make_jaxpr(lax.select_n)(which.value, *(x.value for x in cases)).eqns[0]
+    (result,) = apply(model, eqn, [which, *cases])
+    return model.explicit(result)
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------------------
+
+
+def _loop_invariant(model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated]) -> Any:
+    """Transforms a loop body with a carry whose signature it keeps: the fixed point of "inexact after one turn" and of ranges.
+
+    Returns:
+        The transformed body and the annotated carry to start with.
+    """
+    carry = [x._replace(known=x.known._replace(settled=x.error is None), origin=None) for x in carry]
+    while True:
+        transformed = transform(model, body, [*before, *carry, *after])
+        following = transformed.outputs[: len(carry)]
+        wider = [_widened(model, x, s) for x, s in zip(carry, following, strict=True)]
+        if [signature(x) for x in wider] == [signature(x) for x in carry]:
+            return transformed, carry
+        carry = wider
+
+
+def _widened(model: Any, x: Annotated, following: Any) -> Annotated:
+    known = x.known.widen(following.known)
+    if x.error is None and following.structure.num_leaves:
+        x = model.explicit(x)
+    return x._replace(known=known._replace(settled=x.error is None))
+
+
+def _carried(model: Any, results: list[Annotated], carry: list[Annotated]) -> list[Annotated]:
+    """The new carry with annotations where the old one has them."""
+    return [_like(model, r, signature(c)) for r, c in zip(results, carry, strict=True)]
+
+
+@control("scan")
+def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """A scan over values and annotations."""
+    params = eqn.params
+    consts_count, carry_count = compat.scan_counts(params)
+    consts, carry, xs = (
+        operands[:consts_count], operands[consts_count : consts_count + carry_count], operands[consts_count + carry_count :]
+    )  # fmt: skip
+    slices = [_slice(x) for x in xs]
+    transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
+    kept, made = [signature(x) for x in carry], transformed.outputs[carry_count:]
+    function = compat.as_function(transformed.jaxpr)
+    slice_signatures = [signature(x) for x in slices]
+
+    def body(state: list[Any], leaves: list[Any]) -> Any:
+        arguments = [*consts, *unflatten(kept, state), *unflatten(slice_signatures, leaves)]
+        results = unflatten(transformed.outputs, function(*flatten(arguments)))
+        return flatten(_carried(model, results[:carry_count], carry)), flatten(results[carry_count:])
+
+    state, ys = lax.scan(
+        body, flatten(carry), flatten(xs), length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
+    )
+    return unflatten(kept, state) + unflatten(made, ys)
+
+
+def _slice(x: Annotated) -> Annotated:
+    """What the body sees of a scanned array; only shapes and signature matter."""
+    first = lambda v: jnp.empty(v.shape[1:], v.dtype) if is_plain(v) else v[0]  # noqa: E731
+    return Annotated(first(x.value), jax.tree.map(first, x.error), x.known)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether the array is of numbers (random keys cannot be made empty)."""
+    return not jnp.issubdtype(value.dtype, jax.dtypes.extended)
+
+
+@control("while")
+def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """A while loop whose test rides in the carry; once a test is in doubt, nothing is known of the results.
+
+    The test may be batched (vmap of while): the loop then runs while any is true, and finished lanes keep what they have.
+    """
+    params = eqn.params
+    split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+    test_consts, body_consts, carry = operands[: split[0]], operands[split[0] : split[1]], operands[split[1] :]
+    transformed, carry = _loop_invariant(model, params["body_jaxpr"], body_consts, carry, [])
+    kept = [signature(x) for x in carry]
+    function = compat.as_function(transformed.jaxpr)
+
+    def tested(state: list[Any]) -> list[Any]:
+        """[the test] or [the test, its doubt]."""
+        (result,) = interpret(model, params["cond_jaxpr"], [*test_consts, *unflatten(kept, state)])
+        doubt = model.doubt(result)
+        return [result.value] if doubt is None else [result.value, doubt]
+
+    def body(loop: Any) -> Any:
+        state, test, *doubted = loop
+        results = unflatten(transformed.outputs, function(*flatten([*body_consts, *unflatten(kept, state)])))
+        following = flatten(_carried(model, results, carry))
+        if test.ndim:
+            following = [_lanes(test, new, old) for new, old in zip(following, state, strict=True)]
+        again, *doubt = tested(following)
+        return following, lax.bitwise_and(again, test), *(lax.bitwise_or(a, b) for a, b in zip(doubted, doubt, strict=True))
+
+    state, _, *doubted = lax.while_loop(lambda loop: jnp.any(loop[1]), body, (flatten(carry), *tested(flatten(carry))))
+    results = unflatten(kept, state)
+    return [model.forget(x, doubted[0]) for x in results] if doubted else results
+
+
+def _lanes(test: Any, new: Any, old: Any) -> Any:
+    condition = lax.broadcast_in_dim(test, np.shape(new), tuple(range(test.ndim)))
+    return lax.select(condition, new, old)

@@ -1,0 +1,162 @@
+"""Decisions: comparisons, selections, signs, roundings to integers.
+
+Theorem: a comparison is decided where the balls of its operands, over their reach, are apart; a result is then the exact one. Where
+they overlap, every outcome is covered: a bool's error is 1, a selection's the distance to the farthest case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._registry import rule
+from precjax._rounding import as_error, dtype_of, error_dtype, format_of, is_inexact, plus, times, where
+from precjax.rules.integer import spoiled
+from precjax.rules.structural import explicit
+
+
+def above(a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
+    """Where every admissible and every exact value of a exceeds every one of b."""
+    tiny = 4 * format_of(a.dtype).smallest_normal
+    margin = plus(times(plus(a.reach, b.reach), 1 + 8 * a.eps), tiny)
+    for x in (a, b):
+        if not _fits(x):
+            margin = plus(margin, times(x.size, 4 * a.eps))
+    x, y = (jnp.broadcast_to(jnp.asarray(v, a.dtype), shape) for v in (a.value, b.value))
+    return lax.gt(lax.sub(x, y), jnp.broadcast_to(jnp.asarray(margin, a.dtype), shape))
+
+
+def _fits(x: Ball) -> bool:
+    """Whether the value is exact in the dtype of errors."""
+    dtype = dtype_of(x.operand.value)
+    return is_inexact(dtype) and format_of(dtype).digits <= format_of(x.dtype).digits
+
+
+@rule("lt", "le", "gt", "ge", "eq", "ne")
+def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """1 where undecided. Exact operands: only two that may both be read as 0 are, and differ."""
+    dtype = jnp.promote_types(*(error_dtype(dtype_of(x.value)) for x in operands))
+    a, b = (Ball(x, dtype) for x in operands)
+    shape = outs[0].shape
+    if a.exact and b.exact:
+        return [_subnormal_doubt(a, b, shape)]
+    decided = lax.bitwise_or(above(a, b, shape), above(b, a, shape))
+    errors = [jnp.broadcast_to(e, shape) for e in (a.error, b.error) if e is not None]
+    certain = lax.eq(errors[0] if len(errors) == 1 else lax.max(*errors), jnp.zeros(shape, dtype))
+    return [where(lax.bitwise_or(decided, certain), jnp.zeros((), jnp.float32), 1.0)]
+
+
+def _subnormal_doubt(a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
+    """Where two exact floats that differ may both be taken as 0."""
+    if a.absorbed is None and b.absorbed is None:
+        return None
+    small = [x for x in (a, b) if not isinstance(x.size, float)]
+    limit = format_of(dtype_of(small[0].operand.value)).smallest_normal
+    if any(isinstance(x.size, float) and x.size >= limit for x in (a, b)):
+        return None
+    doubt = small[0].subnormal if len(small) == 1 else lax.bitwise_or(*(_full(x.subnormal, shape) for x in small))
+    for x in small:
+        doubt = lax.bitwise_and(_full(doubt, shape), _full(lax.lt(x.size, jnp.asarray(limit, x.dtype)), shape))
+    return where(doubt, 1.0, jnp.zeros((), jnp.float32))
+
+
+def _full(x: Any, shape: tuple[int, ...]) -> Any:
+    return jnp.broadcast_to(x, shape)
+
+
+@rule("is_finite")
+def is_finite(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Finite with a finite error is finite; an infinity with a finite error is that infinity."""
+    error = operands[0].error
+    return [None if error is None else where(lax.is_finite(error), jnp.zeros((), jnp.float32), 1.0)]
+
+
+@rule("select_n")
+def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """The chosen case's error; where the choice is in doubt, the distance to the farthest case that is possible."""
+    which, *cases = operands
+    out = outs[0]
+    dtype = error_dtype(out.dtype)
+    if _is_key(out):
+        return [None]
+    if which.error is None:
+        if all(x.error is None for x in cases):
+            return [None]
+        return [lax.select_n(which.value, *(explicit(model, x, dtype) for x in cases))]
+    chosen = jnp.broadcast_to(which.value, out.shape).astype(jnp.float32)
+    reach = jnp.broadcast_to(which.error, out.shape)
+    error = jnp.zeros(out.shape, dtype)
+    for index, case in enumerate(cases):
+        distance = plus(_distance(case.value, out, dtype), explicit(model, case, dtype))
+        own = lax.eq(chosen, jnp.full(out.shape, index, jnp.float32))
+        # Equal infinities are no distance apart; any other NaN is.
+        same = lax.bitwise_or(own, lax.eq(case.value, out))
+        distance = where(same, explicit(model, case, dtype), where(lax.eq(distance, distance), distance, np.inf))
+        possible = lax.le(lax.abs(lax.sub(chosen, jnp.full(out.shape, index, jnp.float32))), reach)
+        error = where(possible, lax.max(error, distance), error)
+    return [error]
+
+
+def _distance(a: Any, b: Any, dtype: Any) -> Any:
+    """|a - b|, rounded up; integers may already be rounded by the conversion."""
+    x, y = (lax.convert_element_type(v, dtype) for v in (a, b))
+    eps = 8 * format_of(dtype).unit_roundoff
+    distance = times(lax.abs(lax.sub(x, y)), 1 + eps)
+    return distance if is_inexact(a.dtype) else plus(distance, times(plus(lax.abs(x), lax.abs(y)), eps))
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+
+
+def _step(name: str, function: Callable[..., Any]) -> None:
+    """A monotone function with jumps: what lies between its values at both ends of the reach."""
+
+    @rule(name)
+    def step(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+        out = outs[0]
+        ball = Ball(operands[0], error_dtype(out.dtype))
+        if ball.exact:
+            return [_subnormal_step(ball, name)]
+        low, high = (_at(function, end, params) for end in (ball.low, ball.high))
+        value = out.astype(ball.dtype)
+        spread = times(lax.max(lax.sub(high, value), lax.sub(value, low)), 1 + 4 * ball.eps)
+        spread = where(lax.eq(spread, spread), spread, np.inf)
+        certain = lax.bitwise_and(lax.eq(ball.error, jnp.zeros((), ball.dtype)), lax.eq(out, out))
+        return [where(certain, 0.0, spread)]
+
+
+def _at(function: Callable[..., Any], x: Any, params: dict[str, Any]) -> Any:
+    """The function itself at an end of the reach."""
+    return function(x, **{k: v for k, v in params.items() if k == "rounding_method"})
+
+
+def _subnormal_step(ball: Ball, name: str) -> Any:
+    """floor, ceil and sign jump at 0, where a subnormal may be read as 0."""
+    if name == "round" or ball.absorbed is None:
+        return None
+    return where(ball.subnormal, jnp.ones((), ball.dtype), 0.0)
+
+
+_step("floor", lax.floor)
+_step("ceil", lax.ceil)
+_step("round", lax.round)
+_step("sign", lax.sign)
+
+
+@rule("nextafter")
+def nextafter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """A neighbour in the format of the first operand: its error and a spacing."""
+    x = operands[0]
+    if x.error is None:
+        return [spoiled(model, operands[1:], outs[0])]
+    spacing = model.total(outs[0], as_error(x.error, error_dtype(outs[0].dtype)), ulps=4, flushed=2)
+    doubt = spoiled(model, operands[1:], outs[0])
+    return [plus(spacing, doubt)]

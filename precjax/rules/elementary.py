@@ -1,0 +1,251 @@
+"""Elementary functions of one real number.
+
+Theorem: |f(x') - f(x*)| <= sup |f'| |x' - x*| over the reach of x, and the computed result differs from f(x') by at most the platform's
+table, factor u scale, plus an underflow. A bound of sup |f'| comes from where |f'| is largest on an interval (the near end of
+the reach, if |f'| falls with |x|; the far end, if it grows), or from the value itself and a bound of f'': |f'| <= |f'(x)| + reach sup |f''|.
+
+To add a function: one row in `platforms/cpu.csv` and one `defelementary` line (see README.md in this folder).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from precjax import platforms
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._registry import MissingRuleError, rule
+from precjax._rounding import divide, error_dtype, format_of, minimum, plus, times, where
+
+Spread = Callable[[Ball, Any], Any]
+
+
+def defelementary(name: str, spread: Spread, bounds: tuple[float, float] | None = None, singular: bool = False) -> None:
+    """Registers an elementary function.
+
+    Args:
+        name: the primitive, with a row in the platform's table.
+        spread: ``spread(x, y)``: upper bound of |f(x') - f(x*)| for an inexact `Ball` x and y = |value| in the dtype of errors.
+        bounds: the range of f, if it is bounded: the error never exceeds the distance to its ends.
+        singular: whether f or f' is unbounded at 0, so that reading a subnormal as 0 matters.
+    """
+
+    @rule(name)
+    def elementary(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+        out = outs[0]
+        x = Ball(operands[0], error_dtype(out.dtype))
+        y = lax.abs(out).astype(x.dtype)
+        moved = spread(x, y) if not x.exact else _reading(x, singular)
+        accuracy = platforms.current().accuracy(name, out.dtype)
+        if accuracy is None:
+            raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
+        ulps, scaled = _SCALES[accuracy.scale](x, y, accuracy.factor * format_of(out.dtype).unit_roundoff)
+        error = model.total(out, moved, scaled, ulps=accuracy.factor if ulps else 1.0, steps=24, flushed=2)
+        return [error if bounds is None else _inside(error, out, bounds)]
+
+
+def _reading(x: Ball, singular: bool) -> Any:
+    """An exact subnormal read as 0 moves a smooth function by less than an underflow, a singular one by anything."""
+    if x.absorbed is None:
+        return None
+    return where(x.subnormal, math.inf, jnp.zeros((), x.dtype)) if singular else times(x.absorbed, 2.0)
+
+
+def _inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
+    """Both the value, but for a little, and the exact result lie within the bounds."""
+    value = out.astype(error.dtype)
+    widest = lax.max(lax.sub(value, jnp.asarray(bounds[0], error.dtype)), lax.sub(jnp.asarray(bounds[1], error.dtype), value))
+    # Where the value itself is NaN the error is inf and stays so.
+    widest = plus(times(widest, 1 + 16 * format_of(out.dtype).unit_roundoff), 16 * format_of(error.dtype).unit_roundoff)
+    return where(lax.eq(widest, widest), minimum(error, widest), error)
+
+
+# What the factor of a row multiplies: (whether it is |f| alone, an additional term).
+_SCALES: dict[str, Callable[[Ball, Any, float], tuple[bool, Any]]] = {
+    "value": lambda x, y, k: (True, None),
+    "value_x": lambda x, y, k: (True, times(y, x.far, k)),
+    "value_x2": lambda x, y, k: (True, times(y, x.far, x.far, k)),
+    "value_log": lambda x, y, k: (True, times(y, _log_size(x), k)),
+    "conditioned": lambda x, y, k: (True, times(lax.exp(times(y, y, 1.01)), x.far, k)),
+}
+
+
+def _log_size(x: Ball) -> Any:
+    """|log |x||, not smaller over the reach than 1 - the near end would have it; 0 counts as its own result is 0."""
+    size = lax.max(jnp.asarray(x.size, x.dtype), jnp.asarray(format_of(x.dtype).smallest_normal, x.dtype))
+    return plus(times(lax.abs(lax.log(size)), 1.01), 1.0)
+
+
+# Small errors use a polynomial in e that bounds exp(e) - 1 (0.6 e + 1 >= (exp(e) - 1) / e for e <= 1/2), large ones the function
+# at the high end: it is not smaller than the difference, and finite where the product would be inf * 0.
+def _exp_spread(x: Ball, y: Any) -> Any:
+    small = times(y, x.error, plus(times(x.error, 0.6), 1.0), plus(times(x.error, 1.3), 1.0))
+    return where(lax.lt(x.error, jnp.full_like(x.error, 0.5)), small, times(lax.exp(x.high), 1.01))
+
+
+def _exp2_spread(x: Ball, y: Any) -> Any:
+    small = times(y, x.error, plus(times(x.error, 0.5), 1.0), plus(x.error, 1.0), math.log(2) * 1.0001)
+    return where(lax.lt(x.error, jnp.full_like(x.error, 0.5)), small, times(lax.exp2(x.high), 1.01))
+
+
+def _expm1_spread(x: Ball, y: Any) -> Any:
+    derivative = plus(lax.exp(x.value), 0.0)
+    return _exp_spread(x, times(derivative, 1.01))
+
+
+def _over_low(shift: float = 0.0, factor: float = 1.0) -> Spread:
+    """e / (shift + low end): the logarithms."""
+
+    def spread(x: Ball, y: Any) -> Any:
+        lowest = plus(x.low, shift) if shift else x.low
+        room = times(lax.max(lowest, jnp.zeros((), x.dtype)), 1 - 4 * x.eps)
+        return times(_ratio(x, x.error, room), factor)
+
+    return spread
+
+
+def _ratio(x: Ball, error: Any, denominator: Any) -> Any:
+    """error / denominator, inf where the denominator is 0, even for no error."""
+    return divide(plus(error, format_of(x.dtype).smallest_normal), denominator)
+
+
+def _sqrt_spread(x: Ball, y: Any) -> Any:
+    """|a - b| / (sqrt a + sqrt b), and at most sqrt |a - b|; a square root of a negative number does not exist."""
+    near = lax.sqrt(x.near)
+    other = y if x.operand.known.settled else near
+    return minimum(_ratio(x, x.error, plus(other, near)), lax.sqrt(x.error))
+
+
+def _rsqrt_spread(x: Ball, y: Any) -> Any:
+    """e / (sqrt a sqrt b (sqrt a + sqrt b)), a and b at the near end; a range that excludes 0 keeps it finite."""
+    near = lax.max(x.low, jnp.zeros((), x.dtype))
+    root = lax.sqrt(near)
+    slope = divide(times(_ratio(x, x.error, near), 0.5), root)
+    return minimum(slope, divide(jnp.ones_like(root), root))
+
+
+def _cbrt_spread(x: Ball, y: Any) -> Any:
+    """e / (3 near**(2/3)) on one side of 0; at most cbrt(4 e) anywhere."""
+    root = times(lax.cbrt(x.near), 1 - 2e-5)
+    slope = _ratio(x, _ratio(x, x.error, times(root, 3.0)), root)
+    return minimum(slope, times(lax.cbrt(times(x.error, 4.0)), 1.0001))
+
+
+def _tanh_spread(x: Ball, y: Any) -> Any:
+    """f' = (1 - f)(1 + f) at the value, |f''| <= 0.77, f' <= 1."""
+    derivative = times(lax.sub(jnp.ones_like(y), y), plus(y, 1.0))
+    slope = plus(derivative, times(x.reach, 0.77), _value_slack(x))
+    return times(minimum(slope, jnp.ones((), x.dtype)), x.error)
+
+
+def _logistic_spread(x: Ball, y: Any) -> Any:
+    """f' = f (1 - f) at the value, |f''| <= 0.097, f' <= 1/4; on the left f' <= f, which grows by at most exp(reach)."""
+    derivative = times(y, lax.sub(jnp.ones_like(y), y))
+    slope = minimum(plus(derivative, times(x.reach, 0.097), _value_slack(x)), jnp.asarray(0.25, x.dtype))
+    left = times(plus(y, 2 * format_of(x.dtype).smallest_normal), plus(times(x.reach, 2.0), 1.01))
+    near = lax.lt(x.reach, jnp.ones((), x.dtype))
+    return times(where(near, minimum(slope, left), slope), x.error)
+
+
+def _value_slack(x: Ball) -> float:
+    """What the rounding of the value may hide from a slope that is computed from it."""
+    return 32 * format_of(x.operand.value.dtype).unit_roundoff
+
+
+def _co(y: Any) -> Any:
+    """sqrt(1 - y**2), rounded up by what the value's own error may hide."""
+    return lax.sqrt(lax.max(lax.sub(jnp.ones_like(y), lax.mul(y, y)), jnp.zeros((), y.dtype)))
+
+
+def _wave_spread(x: Ball, y: Any) -> Any:
+    """sin and cos: |f'| = sqrt(1 - f**2), |f''| <= 1, never more than 2."""
+    u = format_of(x.operand.value.dtype).unit_roundoff
+    slope = minimum(plus(_co(y), x.reach, math.sqrt(8 * u)), jnp.ones((), x.dtype))
+    return times(slope, x.error)
+
+
+def _tan_spread(x: Ball, y: Any) -> Any:
+    """tan(x + d) - tan x = (1 + y**2) t / (1 - y t), t = tan d <= 1.1 d for d <= 1/2: inf where a pole may be in reach."""
+    t = times(x.reach, 1.1)
+    size = times(y, 1 + 16 * format_of(x.operand.value.dtype).unit_roundoff)
+    room = lax.max(plus(1.0, times(size, t, -1.0)), jnp.zeros((), x.dtype))
+    room = where(lax.lt(x.reach, jnp.full_like(x.reach, 0.5)), times(room, room), 0.0)
+    return _ratio(x, times(x.error, plus(times(size, size), 1.0), plus(times(t, t), 1.0)), room)
+
+
+def _over_near(denominator: Callable[[Any], Any], factor: float = 1.0) -> Spread:
+    """e factor / denominator(near end): |f'| falls with |x|."""
+    return lambda x, y: times(divide(x.error, times(denominator(x.near), 1 - 8 * x.eps)), factor)
+
+
+def _gauss_spread(x: Ball, y: Any) -> Any:
+    """erf, erfc: f' = 2 / sqrt(pi) exp(-x**2) falls with |x|."""
+    return times(x.error, lax.exp(times(x.near, x.near, -(1 - 8 * x.eps))), 2 / math.sqrt(math.pi) * 1.001)
+
+
+def _arc_spread(x: Ball, y: Any) -> Any:
+    """asin, acos: 1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the chord at the end of the domain."""
+    room = lax.max(lax.sub(jnp.ones((), x.dtype), x.far), jnp.zeros((), x.dtype))
+    slope = _ratio(x, x.error, lax.sqrt(times(room, plus(x.far, 1.0), 1 - 8 * x.eps)))
+    inside = minimum(slope, times(lax.sqrt(times(x.error, 0.5)), math.pi * 1.0001))
+    return where(lax.le(x.size, jnp.ones((), x.dtype)), inside, math.inf)
+
+
+def _acosh_spread(x: Ball, y: Any) -> Any:
+    """1 / sqrt(low**2 - 1), and at most acosh(1 + e) <= sqrt(2 e): acosh is concave."""
+    room = lax.max(lax.sub(x.low, jnp.ones((), x.dtype)), jnp.zeros((), x.dtype))
+    slope = _ratio(x, x.error, lax.sqrt(times(room, plus(x.low, 1.0), 1 - 8 * x.eps)))
+    return minimum(slope, times(lax.sqrt(times(x.error, 2.0)), 1.0001))
+
+
+def _atanh_spread(x: Ball, y: Any) -> Any:
+    room = lax.max(lax.sub(jnp.ones((), x.dtype), x.far), jnp.zeros((), x.dtype))
+    return _ratio(x, x.error, times(room, plus(x.far, 1.0), 1 - 8 * x.eps))
+
+
+def _sinh_spread(x: Ball, y: Any) -> Any:
+    """|f'| = cosh <= (|sinh| + 1) exp(reach)."""
+    return times(plus(y, 1.0), x.error, lax.exp(x.reach), 1.001)
+
+
+def _cosh_spread(x: Ball, y: Any) -> Any:
+    """|f'| = |sinh| <= min(1, |x|) cosh, at the far end."""
+    return times(y, x.error, lax.exp(x.reach), minimum(x.far, jnp.ones((), x.dtype)), 1.001)
+
+
+def _erf_inv_spread(x: Ball, y: Any) -> Any:
+    """f' = sqrt(pi) / 2 exp(f**2) grows with |x|: taken at the far end, inf where that leaves the domain."""
+    end = lax.erf_inv(lax.min(x.far, jnp.ones((), x.dtype)))
+    return times(x.error, lax.exp(times(end, end, 1.001)), math.sqrt(math.pi) / 2 * 1.01)
+
+
+defelementary("exp", _exp_spread)
+defelementary("exp2", _exp2_spread)
+defelementary("expm1", _expm1_spread)
+defelementary("log", _over_low(), singular=True)
+defelementary("log2", _over_low(factor=1.4427), singular=True)
+defelementary("log1p", _over_low(shift=1.0))
+defelementary("sqrt", _sqrt_spread, singular=True)
+defelementary("rsqrt", _rsqrt_spread, singular=True)
+defelementary("cbrt", _cbrt_spread, singular=True)
+defelementary("logistic", _logistic_spread, (0.0, 1.0))
+defelementary("tanh", _tanh_spread, (-1.0, 1.0))
+defelementary("sin", _wave_spread, (-1.0, 1.0))
+defelementary("cos", _wave_spread, (-1.0, 1.0))
+defelementary("tan", _tan_spread)
+defelementary("asin", _arc_spread)
+defelementary("acos", _arc_spread)
+defelementary("atan", _over_near(lambda t: plus(times(t, t), 1.0)), (-math.pi / 2, math.pi / 2))
+defelementary("sinh", _sinh_spread)
+defelementary("cosh", _cosh_spread)
+defelementary("asinh", _over_near(lambda t: lax.sqrt(plus(times(t, t), 1.0))))
+defelementary("acosh", _acosh_spread)
+defelementary("atanh", _atanh_spread)
+defelementary("erf", _gauss_spread, (-1.0, 1.0))
+defelementary("erfc", _gauss_spread, (0.0, 2.0))
+defelementary("erf_inv", _erf_inv_spread)

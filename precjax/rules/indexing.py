@@ -1,0 +1,131 @@
+"""Gathers, scatters and dynamic slices.
+
+Theorem: with certain indices they move elements, so errors move the same way; with an uncertain index any element may have been meant
+and the error is inf. A scatter-add sums what meets in one place: (count - 1) u sum |x| more, the count being scattered along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._registry import rule
+from precjax._rounding import enlarged, error_dtype, format_of, is_inexact, plus, times, where
+from precjax.rules.integer import combine_integers
+from precjax.rules.structural import explicit
+
+
+def _uncertain(model: Any, indices: Sequence[Annotated]) -> Any:
+    """A bool scalar: whether any index is in doubt; None if never."""
+    doubts = [jnp.any(d) for x in indices if (d := model.doubt(x)) is not None]
+    return None if not doubts else jnp.any(jnp.stack(doubts))
+
+
+def _unless(doubt: Any, error: Any, model: Any, out: Any) -> Any:
+    """The error, inf where the indices are in doubt."""
+    if doubt is None:
+        return error
+    if error is None:
+        error = model.explicit(Annotated(out)).error
+    return where(jnp.broadcast_to(doubt, error.shape), np.inf, error)
+
+
+@rule("gather")
+def gather(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Rows of errors; what is filled in for an index out of bounds is exact."""
+    x, indices = operands
+    error = None
+    if x.error is not None:
+        params = {**params, "fill_value": 0} if params.get("fill_value") is not None or "fill_value" in params else params
+        error = compat.primitives.gather_p.bind(x.error, indices.value, **params)
+    doubt = model.doubt(indices)
+    if doubt is not None:
+        doubt = _rows_in_doubt(doubt, outs[0], params["dimension_numbers"])
+    return [_unless(doubt, error, model, outs[0])]
+
+
+def _rows_in_doubt(doubt: Any, out: Any, numbers: Any) -> Any:
+    """The result's rows whose index is in doubt."""
+    rows = jnp.any(doubt, axis=-1)
+    batch = [d for d in range(out.ndim) if d not in numbers.offset_dims]
+    return lax.broadcast_in_dim(rows, out.shape, batch)
+
+
+@rule("dynamic_slice")
+def dynamic_slice(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, slice_sizes: Any
+) -> list[Any]:
+    """A slice of the errors."""
+    x, *starts = operands
+    error = None if x.error is None else lax.dynamic_slice(x.error, [s.value for s in starts], slice_sizes)
+    return [_unless(_uncertain(model, starts), error, model, outs[0])]
+
+
+@rule("dynamic_update_slice")
+def dynamic_update_slice(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Errors of the update where it lands."""
+    x, update, *starts = operands
+    error = None
+    if x.error is not None or update.error is not None:
+        dtype = error_dtype(outs[0].dtype)
+        error = lax.dynamic_update_slice(
+            explicit(model, x, dtype), explicit(model, update, dtype), [s.value for s in starts]
+        )
+    return [_unless(_uncertain(model, starts), error, model, outs[0])]
+
+
+@rule("scatter")
+def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Errors of the updates where they land."""
+    x, indices, update = operands
+    error = None
+    if x.error is not None or update.error is not None:
+        dtype = error_dtype(outs[0].dtype)
+        errors = (explicit(model, x, dtype), indices.value, explicit(model, update, dtype))
+        error = compat.primitives.scatter_p.bind(*errors, **_float_updates(params))
+    return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
+
+
+def _float_updates(params: dict[str, Any]) -> dict[str, Any]:
+    """A scatter of errors needs no jaxpr of how updates of the values' dtype combine."""
+    return {**params, "update_jaxpr": None, "update_consts": ()}
+
+
+@rule("scatter-add", "scatter-sub", "scatter_add", "scatter_sub")
+def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Sums of errors, and roundings of sums of as many terms as meet in a place, in any order."""
+    x, indices, update = operands
+    out = outs[0]
+    dtype = error_dtype(out.dtype)
+
+    def add(base: Any, updates: Any) -> Any:
+        return _scatter_add(base, indices.value, updates, params)
+
+    if not is_inexact(out.dtype):
+        errors = [combine_integers(model, [x, update], out, lambda *_: add(explicit(model, x, dtype), explicit(model, update, dtype)))]
+        return [_unless(_uncertain(model, [indices]), errors[0], model, out)]
+    a, b = Ball(x, dtype), Ball(update, dtype)
+    steps = max(int(np.prod(indices.value.shape[:-1])), 1) + 2
+    ones = jnp.ones(update.value.shape, dtype)
+    count = add(jnp.zeros(out.shape, dtype), ones)
+    sizes = add(*(jnp.asarray(plus(o.size, o.reach), dtype) for o in (a, b)))
+    moved = add(*(jnp.broadcast_to(jnp.asarray(o.absorbed, dtype), np.shape(o.operand.value)) if o.absorbed is not None
+                  else jnp.zeros(np.shape(o.operand.value), dtype) for o in (a, b)))  # fmt: skip
+    u = format_of(out.dtype).unit_roundoff
+    bound = enlarged(plus(moved, times(sizes, count, u)), 2 * steps, dtype)
+    error = model.total(out, bound, ulps=0, flushed=steps)
+    return [_unless(_uncertain(model, [indices]), error, model, out)]
+
+
+def _scatter_add(base: Any, indices: Any, updates: Any, params: dict[str, Any]) -> Any:
+    return lax.scatter_add(
+        base, indices, updates, params["dimension_numbers"], indices_are_sorted=params["indices_are_sorted"],
+        unique_indices=params["unique_indices"], mode=params["mode"],
+    )  # fmt: skip

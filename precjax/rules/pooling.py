@@ -1,0 +1,118 @@
+"""Windows: sums and maxima over them, and the gradient of a maximum.
+
+Sums obey the theorem of `reduction`, with the window's size for n. A window's maximum moves by at most the largest error in it. The
+gradient of max-pooling sends a number to the winner: where the winner is in doubt, every candidate may gain or lose it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._ball import Ball, read_error
+from precjax._registry import rule
+from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, times, where
+from precjax.rules.integer import combine_integers
+from precjax.rules.reduction import summed
+from precjax.rules.structural import explicit
+
+
+@rule("reduce_window_sum")
+def reduce_window_sum(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, window_dimensions: Any, **params: Any
+) -> list[Any]:
+    """Any order within a window."""
+    out = outs[0]
+    add = lambda e: compat.primitives.reduce_window_sum_p.bind(e, window_dimensions=window_dimensions, **params)  # noqa: E731
+    if not is_inexact(out.dtype):
+        return [combine_integers(model, operands, out, add)]
+    return [summed(model, Ball(operands[0], error_dtype(out.dtype)), math.prod(window_dimensions), add, out)]
+
+
+@rule("reduce_window_max", "reduce_window_min")
+def reduce_window_max(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """The largest error in the window."""
+    x = Ball(operands[0], error_dtype(outs[0].dtype))
+    error = read_error(x) if is_inexact(outs[0].dtype) else x.error
+    if error is None:
+        return [None]
+    largest = compat.primitives.reduce_window_max_p.bind(error, **params)
+    # Padding counts as -inf there; a window of padding alone has no error.
+    return [where(lax.eq(outs[0], outs[0]), lax.max(largest, jnp.zeros((), x.dtype)), np.inf)]
+
+
+@rule("select_and_scatter_add")
+def select_and_scatter_add(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    select_prim: Any,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+) -> list[Any]:
+    """Offset by offset in the window: who may have won, and what that changes."""
+    source, operand = operands
+    out = outs[0]
+    dtype = error_dtype(out.dtype)
+    s, x = Ball(source, dtype), Ball(operand, dtype)
+    sign = 1.0 if select_prim.name.startswith("g") else -1.0
+    windows = _Windows(operand.value.shape, source.value.shape, window_dimensions, window_strides, padding)
+    value = times(x.value, sign)
+    reach = plus(x.absorbed if x.exact else x.reach, times(x.size, 2 * x.eps))
+    reach = jnp.broadcast_to(jnp.asarray(0.0 if reach is None else reach, dtype), operand.value.shape)
+    tops = [windows.take(lax.add(value, reach), offset, -np.inf) for offset in windows.offsets]
+    bottoms = [windows.take(lax.sub(value, reach), offset, -np.inf) for offset in windows.offsets]
+    best = bottoms[0]
+    for bottom in bottoms[1:]:
+        best = lax.max(best, bottom)
+    possible = [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), windows.inside(o)) for t, o in zip(tops, windows.offsets)]
+    rivals = sum(p.astype(dtype) for p in possible)
+    error = explicit(model, source, dtype) if s.absorbed is None else jnp.broadcast_to(jnp.asarray(s.absorbed, dtype), s.size.shape)
+    terms = math.prod(-(-w // max(t, 1)) for w, t in zip(window_dimensions, window_strides, strict=True))
+    rounding = times(plus(s.size, s.reach), model.sum_rounding(terms + 1, out.dtype))
+    disputed = where(lax.gt(rivals, jnp.ones((), dtype)), plus(s.size, error), error)
+    # Equal numbers are no dispute among exact operands: the first wins.
+    share = plus(error if x.exact else disputed, rounding)
+    total = jnp.zeros(out.shape, dtype)
+    for p, offset in zip(possible, windows.offsets, strict=True):
+        total = lax.add(total, windows.put(where(p, share, 0.0), offset))
+    total = enlarged(total, 2 * len(windows.offsets), dtype)
+    unknown = lax.bitwise_not(jnp.all(lax.eq(operand.value, operand.value)))
+    error = never_nan(model.total(out, total, ulps=0, flushed=terms + 1))
+    return [where(jnp.broadcast_to(unknown, out.shape), np.inf, error)]
+
+
+class _Windows:
+    """All windows of a pooling, one offset at a time: `take` reads what each window sees there, `put` adds it back."""
+
+    def __init__(self, shape: Any, count: Any, dimensions: Any, strides: Any, padding: Any) -> None:
+        self.shape, self.count, self.strides, self.padding = shape, count, strides, padding
+        self.offsets = list(itertools.product(*map(range, dimensions)))
+
+    def take(self, x: Any, offset: Any, filler: float) -> Any:
+        padded = lax.pad(x, jnp.asarray(filler, x.dtype), [(low, high, 0) for low, high in self.padding])
+        limits = [o + (n - 1) * t + 1 for o, n, t in zip(offset, self.count, self.strides, strict=True)]
+        return lax.slice(padded, offset, limits, self.strides)
+
+    def inside(self, offset: Any) -> Any:
+        """Where the offset is not padding."""
+        return lax.gt(self.take(jnp.ones(self.shape, jnp.float32), offset, 0.0), 0.0)
+
+    def put(self, y: Any, offset: Any) -> Any:
+        config = []
+        for o, n, t, size, (low, _) in zip(offset, self.count, self.strides, self.shape, self.padding, strict=True):
+            start, extent = o - low, (n - 1) * t + 1
+            config.append((start, size - start - extent, t - 1))
+        return lax.pad(y, jnp.zeros((), y.dtype), config)
+
+

@@ -1,0 +1,232 @@
+"""Reductions and cumulative operations.
+
+Theorem (Jeannerod and Rump 2013): a sum of n terms, added in any order or tree, errs by at most (n - 1) u sum |x|. With errors e the
+result errs by at most sum (e + (n - 1) u (|x| + reach)). A maximum is nonexpansive: its error is the largest error among the
+terms that may win.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._ball import Ball, read_error
+from precjax._registry import rule
+from precjax._rounding import dtype_of, enlarged, error_dtype, format_of, is_inexact, never_nan, plus, times, where
+from precjax.rules.integer import combine_integers
+from precjax.rules.structural import explicit
+
+
+_LONG = 1 << 16  # terms beyond which a bound's own sum is taken in two stages
+
+
+def summed(model: Any, x: Ball, terms: int, add: Callable[[Any], Any], out: Any, steps: int | None = None) -> Any:
+    """The error of a sum: `add` sums an array of errors as the primitive sums values, in `steps` additions a term."""
+    rounding = model.sum_rounding(terms, out.dtype)
+    weights = plus(x.absorbed, times(plus(x.size, x.reach), rounding))
+    if weights is None:
+        return None
+    weights = jnp.broadcast_to(jnp.asarray(weights, x.dtype), np.shape(x.operand.value))
+    bound = enlarged(add(weights), terms if steps is None else steps, x.dtype)
+    return model.total(out, bound, ulps=0, flushed=2 * terms)
+
+
+@rule("reduce_sum")
+def reduce_sum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """Any order."""
+    out, axes = outs[0], tuple(axes)
+    terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
+    if terms == 1:
+        return [None if operands[0].error is None else lax.reshape(operands[0].error, out.shape)]
+    if not is_inexact(out.dtype):
+        return [combine_integers(model, operands, out, lambda e: lax.reduce_sum(e, axes))]
+    x = Ball(operands[0], error_dtype(out.dtype))
+    if terms <= _LONG:
+        return [summed(model, x, terms, lambda e: lax.reduce_sum(e, axes), out)]
+    row = 1 << (terms.bit_length() // 2)
+    return [summed(model, x, terms, lambda e: _sum_in_two_stages(e, axes, row), out, row + terms // row + 1)]
+
+
+def _sum_in_two_stages(e: Any, axes: tuple[int, ...], row: int) -> Any:
+    """Rows first, then their sums: the sum of so many errors loses u (row + rows), not u times their number."""
+    kept = [i for i in range(e.ndim) if i not in axes]
+    lines = lax.transpose(e, [*kept, *axes]).reshape(*(e.shape[i] for i in kept), -1)
+    missing = -lines.shape[-1] % row
+    lines = lax.pad(lines, jnp.zeros((), e.dtype), [(0, 0, 0)] * len(kept) + [(0, missing, 0)])
+    rows = lines.reshape(*lines.shape[:-1], -1, row).sum(-1)
+    # XLA merges a sum of sums into one; the barrier keeps them apart.
+    return lax.optimization_barrier(rows).sum(-1)
+
+
+@rule("reduce_prod")
+def reduce_prod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """prod(|x| + e) - prod |x|."""
+    terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
+    return [_product(model, operands, outs[0], terms, lambda v: _prod(v, axes))]
+
+
+def _prod(v: Any, axes: Any) -> Any:
+    return jnp.prod(v, axis=tuple(axes))
+
+
+def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, multiply: Callable[[Any], Any]) -> Any:
+    """Theorem: |prod b - prod a| <= prod(|a| + |b - a|) - prod |a|; twice, to the exact and to any other execution."""
+    if not is_inexact(out.dtype):
+        return combine_integers(model, operands, out, lambda e: multiply(e * np.inf))
+    x = Ball(operands[0], error_dtype(out.dtype))
+    u, tiny = format_of(out.dtype).unit_roundoff, format_of(x.dtype).smallest_normal
+    error = x.absorbed
+    largest = multiply(plus(x.size, error, tiny)) if error is None else multiply(plus(x.size, x.reach, error, tiny))
+    rounding = times(largest, (terms + 2) * u + 4 * terms * x.eps)
+    moved = None if x.exact else lax.sub(largest, multiply(x.size))
+    moved = None if moved is None else times(lax.max(moved, jnp.zeros((), x.dtype)), 2.0 if x.reach is not x.error else 1.0)
+    return never_nan(model.total(out, moved, rounding, ulps=0, steps=terms, flushed=2 * terms))
+
+
+@rule("reduce_max")
+def reduce_max(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """The largest error among the terms that may be the maximum."""
+    return [_extreme(operands[0], outs[0], lambda v: lax.reduce_max(v, tuple(axes)), tuple(axes), 1.0)]
+
+
+@rule("reduce_min")
+def reduce_min(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """As reduce_max."""
+    return [_extreme(operands[0], outs[0], lambda v: lax.reduce_max(v, tuple(axes)), tuple(axes), -1.0)]
+
+
+def _extreme(operand: Annotated, out: Any, largest: Callable[[Any], Any], axes: tuple[int, ...], sign: float) -> Any:
+    """XLA's large maxima drop NaN: candidates are compared so that a NaN is one, and errors hold no NaN."""
+    x = Ball(operand, error_dtype(out.dtype))
+    error = read_error(x)
+    if error is None or not is_inexact(out.dtype) and x.exact:
+        return None
+    error = jnp.broadcast_to(error, operand.value.shape)
+    top = x.high if sign > 0 else lax.neg(x.low)
+    bottom = x.low if sign > 0 else lax.neg(x.high)
+    best = lax.broadcast_in_dim(largest(bottom), top.shape, [i for i in range(top.ndim) if i not in axes])
+    possible = lax.bitwise_not(lax.lt(top, best))
+    return where(lax.eq(out, out), largest(where(possible, error, 0.0)), np.inf)
+
+
+@rule("reduce_and", "reduce_or")
+def reduce_logic(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """Certain if every operand is."""
+    if operands[0].error is None:
+        return [None]
+    return [lax.reduce_max(operands[0].error, tuple(axes))]
+
+
+def _winner(name: str, sign: float) -> None:
+    @rule(name)
+    def winner(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+        (operand,), (axis,) = operands, axes
+        x = Ball(operand, error_dtype(dtype_of(operand.value)))
+        if x.exact and x.absorbed is None:
+            return [None]
+        error = read_error(x)
+        shape = operand.value.shape
+        radius = plus(error if x.exact else x.reach, times(x.size, 2 * x.eps))
+        signed = times(x.value, sign)
+        kept = [i for i in range(len(shape)) if i != axis]
+        best = lax.broadcast_in_dim(lax.reduce_max(lax.sub(signed, radius), (axis,)), shape, kept)
+        possible = lax.bitwise_not(lax.lt(lax.add(signed, radius), best))
+        positions = lax.broadcasted_iota(jnp.float32, shape, axis)
+        chosen = lax.broadcast_in_dim(outs[0].astype(jnp.float32), shape, kept)
+        distance = lax.reduce_max(where(possible, lax.abs(lax.sub(positions, chosen)), 0.0), (axis,))
+        certain = lax.reduce_max(jnp.broadcast_to(jnp.asarray(error, x.dtype), shape), (axis,))
+        return [where(lax.eq(certain, 0.0), 0.0, distance)]
+
+
+_winner("argmax", 1.0)
+_winner("argmin", -1.0)
+
+
+@rule("cumsum")
+def cumsum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
+    """Every prefix is a sum of at most n terms, whatever tree computes it."""
+    out = outs[0]
+    add = lambda e: lax.cumsum(e, axis=axis, reverse=reverse)  # noqa: E731
+    if not is_inexact(out.dtype):
+        return [combine_integers(model, operands, out, add)]
+    return [summed(model, Ball(operands[0], error_dtype(out.dtype)), out.shape[axis], add, out)]
+
+
+@rule("cumprod")
+def cumprod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
+    """As reduce_prod, for every prefix."""
+    multiply = lambda v: lax.cumprod(v, axis=axis, reverse=reverse)  # noqa: E731
+    return [_product(model, operands, outs[0], outs[0].shape[axis], multiply)]
+
+
+@rule("cummax", "cummin")
+def cummax(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
+    """Nonexpansive: the largest error so far."""
+    x = Ball(operands[0], error_dtype(outs[0].dtype))
+    error = read_error(x) if is_inexact(outs[0].dtype) else x.error
+    if error is None:
+        return [None]
+    return [where(lax.eq(outs[0], outs[0]), lax.cummax(error, axis=axis, reverse=reverse), np.inf)]
+
+
+@rule("sort")
+def sort(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension: int, num_keys: int
+) -> list[Any]:
+    """Sorted keys move by at most the largest error along the axis (sorting is nonexpansive in the maximum norm).
+
+    Where neighbours' balls overlap the permutation is in doubt: payloads then may be any along the axis.
+    """
+    if all(x.error is None for x in operands) and all(not is_inexact(v.dtype) for v in outs[:num_keys]):
+        return [None] * len(outs)
+    key = Ball(operands[0], error_dtype(outs[0].dtype))
+    error = read_error(key)
+    if error is None and all(x.error is None for x in operands):
+        return [None] * len(outs)
+    shape, kept = outs[0].shape, [i for i in range(outs[0].ndim) if i != dimension]
+
+    def spread(v: Any) -> Any:
+        return lax.broadcast_in_dim(lax.reduce_max(jnp.broadcast_to(v, shape), (dimension,)), shape, kept)
+
+    largest = spread(jnp.asarray(0.0 if error is None else error, key.dtype))
+    results = [where(lax.eq(outs[0], outs[0]), largest, np.inf)]
+    mixed = _order_in_doubt(outs[0], largest, dimension, spread)
+    if any(x.error is not None for x in operands[1:num_keys]):
+        mixed = jnp.ones_like(mixed)
+    for x, out in zip(operands[1:], outs[1:], strict=True):
+        own = spread(explicit(model, x, error_dtype(out.dtype)))
+        value = lax.convert_element_type(out, error_dtype(out.dtype))
+        width = lax.add(spread(value), spread(lax.neg(value)))
+        results.append(lax.add(own.astype(value.dtype), where(mixed, width, jnp.zeros((), value.dtype))))
+    return results
+
+
+def _order_in_doubt(values: Any, error: Any, dimension: int, spread: Callable[[Any], Any]) -> Any:
+    """Along which lines two neighbours of the sorted keys are not apart."""
+    keys = lax.convert_element_type(values, error.dtype)
+    n = values.shape[dimension]
+    if n < 2:
+        return jnp.zeros(values.shape, bool)
+    gaps = lax.sub(lax.slice_in_dim(keys, 1, n, axis=dimension), lax.slice_in_dim(keys, 0, n - 1, axis=dimension))
+    room = times(lax.slice_in_dim(error, 1, n, axis=dimension), 4.0)
+    close = lax.bitwise_and(lax.bitwise_not(lax.gt(gaps, room)), lax.gt(room, 0.0))
+    padded = lax.pad(close.astype(jnp.float32), 0.0, [(0, int(i == dimension), 0) for i in range(values.ndim)])
+    return lax.gt(spread(padded), 0.0)
+
+
+@rule("cumlogsumexp")
+def cumlogsumexp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
+    """log-sum-exp is nonexpansive; each of n combinations rounds exp, log and sums of numbers up to the largest prefix."""
+    out = outs[0]
+    x = Ball(operands[0], error_dtype(out.dtype))
+    size = lax.cummax(plus(lax.abs(out).astype(x.dtype), x.size, 1.0), axis=axis, reverse=reverse)
+    rounding = times(size, 16 * out.shape[axis] * format_of(out.dtype).unit_roundoff)
+    moved = None if x.exact else lax.cummax(x.error, axis=axis, reverse=reverse)
+    return [model.total(out, moved, rounding, ulps=4)]
+

@@ -1,0 +1,109 @@
+"""Primitives that move elements.
+
+Theorem: if out[i] = x[s(i)] for an index map s, then error[i] = e[s(i)]: the primitive itself, applied to the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives
+
+from precjax._annotated import Annotated
+from precjax._registry import rule
+from precjax._rounding import as_error, dtype_of, error_dtype
+
+
+def defmove(*names: str) -> None:
+    """Registers primitives that move the elements of their first operand; the other operands must be exact (shapes)."""
+    for name in names:
+        rule(name)(_mover(name))
+
+
+def _mover(name: str) -> Any:
+    def move(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+        error = operands[0].error
+        if error is None:
+            return [None] * len(outs)
+        moved = _PRIMITIVES[name].bind(error, *(x.value for x in operands[1:]), **params)
+        return list(moved) if isinstance(moved, (list, tuple)) else [moved]
+
+    return move
+
+
+def _primitive(name: str) -> Any:
+    return getattr(primitives, f"{name}_p", None) or getattr(lax, f"{name}_p", None)
+
+
+_MOVED = (
+    "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile",
+)  # fmt: skip
+_PRIMITIVES = {name: _primitive(name) for name in _MOVED}
+defmove(*(name for name, primitive in _PRIMITIVES.items() if primitive is not None))
+
+
+@rule("stop_gradient", "copy_p", "sharding_constraint", "name", "neg", "abs", "real", "imag", "conj")
+def passes(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """The error is that of the operand: isometries, and | |x| - |y| | <= |x - y|."""
+    return [operands[0].error]
+
+
+@rule("optimization_barrier", "pvary")
+def passes_all(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Each result is its operand."""
+    return [x.error for x in operands]
+
+
+@rule("iota", "random_wrap", "random_unwrap", "empty", "empty2", "create_token", "axis_index")
+def exact(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Integers, keys and constants."""
+    if any(x.error is not None for x in operands):
+        return [model.explicit(Annotated(v)).error for v in outs]
+    return [None] * len(outs)
+
+
+@rule("concatenate")
+def concatenate(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension: int) -> list[Any]:
+    """Errors laid side by side."""
+    return [_with(lambda *errors: lax.concatenate(errors, dimension), model, operands, outs[0])]
+
+
+@rule("stack")
+def stack(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Errors stacked."""
+    axis = params.get("axis", params.get("dimension", 0))
+    return [_with(lambda *errors: jnp.stack(errors, axis), model, operands, outs[0])]
+
+
+@rule("pad")
+def pad(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, padding_config: Any) -> list[Any]:
+    """Errors padded with the error of the padding value."""
+    return [_with(lambda e, filler: lax.pad(e, filler, padding_config), model, operands, outs[0])]
+
+
+def _with(move: Any, model: Any, operands: Sequence[Annotated], out: Any) -> Any:
+    """Applies a move to the errors of several operands; zeros where exact, None if all are."""
+    if all(x.error is None for x in operands):
+        return None
+    return move(*(explicit(model, x, error_dtype(out.dtype)) for x in operands))
+
+
+def explicit(model: Any, x: Annotated, dtype: Any) -> Any:
+    """The error of an operand, zeros where exact, in a dtype of errors."""
+    if x.error is None:
+        return lax.full(np.shape(x.value), 0, dtype) if np.ndim(x.value) == 0 else lax.full_like(x.value, 0, dtype=dtype)
+    return as_error(x.error, dtype)
+
+
+def broadcast_error(model: Any, x: Annotated, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The error of an operand (zeros where exact), a scalar's broadcast to a shape."""
+    return jnp.broadcast_to(explicit(model, x, dtype), shape)
+
+
+def value_as(x: Annotated, dtype: Any) -> Any:
+    """The value in a dtype of errors."""
+    return lax.convert_element_type(x.value, dtype) if dtype_of(x.value) != dtype else x.value
