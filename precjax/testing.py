@@ -29,8 +29,8 @@ class Checked(NamedTuple):
     """What `check_rule` saw.
 
     Attributes:
-        tightness: error / max |value - exact| over the points tried, one per element of all outputs, `(n,)`; inf where
-            the error is inf or where value and exact agree at every point.
+        tightness: error / max |value - exact| over the points tried, one per element of all outputs, `(n,)`; 1 where
+            both are 0, inf where only the deviation is, or where the error is inf.
         deviation: max |value - exact| over the points tried, `(n,)`.
         tracked: The `precjax.Tracked` result of the plain call.
     """
@@ -70,8 +70,8 @@ def exact(f, *args, precision=400, at=None, **kwargs):
         >>> import jax.numpy as jnp
         >>> from precjax.testing import exact
         >>> tenth = jnp.float32(0.1)
-        >>> print(exact(lambda x: x * 10 - 1, tenth))  # what float32 stores is not a tenth
-        1.49011611938477e-8
+        >>> float(exact(lambda x: x * 10 - 1, tenth))  # what float32 stores is not a tenth
+        1.4901161193847656e-08
     """
     jaxpr, shapes = jax.make_jaxpr(f, return_shape=True)(*args, **kwargs)
     leaves = jax.tree.leaves((args, kwargs))
@@ -108,8 +108,8 @@ def assert_encloses(tracked, exact_tree, context="") -> np.ndarray:
         context: What the message of a failure begins with.
 
     Returns:
-        error / |value - exact| of every element of every leaf, `(n,)`; inf where the error is inf or where value and
-        exact agree.
+        error / |value - exact| of every element of every leaf, `(n,)`; 1 where both are 0, inf where only the
+        denominator is, or where the error is inf.
 
     Guarantee:
         Passes only if the error encloses the exact result, proved in ball arithmetic. NaN and negative errors fail. A
@@ -171,10 +171,16 @@ def _judge_element(value, error, truth, where):
         raise _too_small(where, value, truth, error)
     deviation = abs(value - truth)
     if deviation <= error:
-        return float(deviation), np.inf if deviation.contains(0) else float(error / deviation)
+        return float(deviation), _ratio(error, deviation)
     if deviation.is_finite() and not deviation > error:
         raise Undecidable(f"{where}: exact result known to {truth} only, error {error}")
     raise _too_small(where, value, truth, error)
+
+
+def _ratio(error, deviation):
+    if not deviation.contains(0):
+        return float(error / deviation)
+    return 1.0 if error == 0 else np.inf
 
 
 def _distance(value, truth):
@@ -281,7 +287,7 @@ def _sample(values, errors, points, random):
 
 
 def _moved(value, error, fraction):
-    """value + fraction * error, exactly; None where the input is exact."""
+    """The point value + fraction * error, exactly; None where the input is exact."""
     if not np.any(np.asarray(error) != 0):
         return None
     value = np.asarray(value)

@@ -8,7 +8,7 @@ Read in this order: `number` (the numbers and their decisions), `interpreter` (t
 registered), then one file per family.
 """
 
-from precjax._judge import (
+from precjax._judge import (  # noqa: F401  each registers its family
     arithmetic,
     contraction,
     decision,

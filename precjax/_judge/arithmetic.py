@@ -11,6 +11,7 @@ from precjax._judge.number import (
     ZERO,
     Undecidable,
     compare,
+    finite,
     is_finite,
     is_nan,
     larger,
@@ -59,14 +60,18 @@ def clamp(low, x, high):
 
 def power(x, y):
     """x**y with the conventions of IEEE 754 pow, but NaN where they hang on the sign of a zero."""
+    if y == ZERO or x == ONE:
+        return ONE
     if is_nan(x) or is_nan(y):
         return NAN
-    if y == ZERO:
-        return ONE
     if not is_finite(y):
         return _infinite_power(x, y)
     if _is_integer(y):
         return integer_power(x, int(y.p))
+    return _fractional_power(x, y)
+
+
+def _fractional_power(x, y):
     s = sign(x)
     if s < 0:
         if type(y) is arb and y.contains_integer():
@@ -76,7 +81,7 @@ def power(x, y):
         return ZERO if sign(y) > 0 else INF
     if not is_finite(x):
         return INF if sign(y) > 0 else ZERO
-    return arb(x) ** arb(y)
+    return finite(arb(x) ** arb(y))
 
 
 def _is_integer(y):

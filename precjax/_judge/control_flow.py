@@ -1,5 +1,6 @@
 """Equations that carry jaxprs: calls, branches, loops, folds. Branches are chosen and loops ended by exact values."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,6 +28,22 @@ def call(eqn, points, run):
     return run(jaxpr, points)
 
 
+@control_flow("call_hi_primitive")
+def call_hi_primitive(eqn, points, run):
+    """Primitives that newer JAX defines by their expansion."""
+    inner = eqn.params["_prim"]
+    avals = [var.aval for var in eqn.invars]
+    return run(jax.make_jaxpr(lambda *operands: eqn.primitive.to_lojax(*operands, _prim=inner))(*avals), points)
+
+
+@control_flow("custom_linear_solve")
+def custom_linear_solve(eqn, points, run):
+    """Solved as the program does it, by its own jaxpr `solve`."""
+    counts, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    before = counts.matvec + counts.vecmat
+    return run(jaxprs.solve, [*points[before : before + counts.solve], *points[sum(counts) :]])
+
+
 @control_flow("cond")
 def cond(eqn, points, run):
     branches = eqn.params["branches"]
@@ -43,7 +60,10 @@ def while_(eqn, points, run):
             return carry
         stepped = run(eqn.params["body_jaxpr"], [*body_consts, *carry])
         # vmap of a loop has one condition per lane; a lane that is done keeps its state
-        carry = [new.zip(old, lambda a, b, going=going: _per_lane(going, a, b)) for new, old in zip(stepped, carry)]
+        carry = [
+            new.zip(old, lambda a, b, going=going: _per_lane(going, a, b))
+            for new, old in zip(stepped, carry, strict=True)
+        ]
 
 
 def _per_lane(going, new, old):

@@ -10,16 +10,26 @@ from jax import lax
 from precjax._judge.number import HALF, ONE, compare, floor, is_finite, is_nan, lift, sign, truncate
 from precjax._judge.table import defelementwise, rule
 
+
+def total_order(a, b):
+    """-1, 0 or 1, where NaN counts as the largest number."""
+    outcome = compare(a, b)
+    return is_nan(a) - is_nan(b) if outcome is None else outcome
+
+
 # NaN compares as None: unequal to everything, also to itself.
-for _name, _outcomes in {
-    "eq": (0,),
-    "ne": (-1, 1, None),
-    "lt": (-1,),
-    "le": (-1, 0),
-    "gt": (1,),
-    "ge": (0, 1),
-}.items():
-    defelementwise(_name, lambda a, b, outcomes=_outcomes: compare(a, b) in outcomes, operands=2)
+for _name, _order, _outcomes in [
+    ("eq", compare, (0,)),
+    ("ne", compare, (-1, 1, None)),
+    ("lt", compare, (-1,)),
+    ("le", compare, (-1, 0)),
+    ("gt", compare, (1,)),
+    ("ge", compare, (0, 1)),
+    ("eq_to", total_order, (0,)),
+    ("lt_to", total_order, (-1,)),
+    ("le_to", total_order, (-1, 0)),
+]:
+    defelementwise(_name, lambda a, b, order=_order, outcomes=_outcomes: order(a, b) in outcomes, operands=2)
 
 defelementwise("is_finite", is_finite)
 defelementwise("floor", floor)
@@ -97,17 +107,12 @@ def _sorted_indices(keys, descending=False):
 
     def order(i, j):
         for key in keys:
-            outcome = _total_order(key[i], key[j])
+            outcome = total_order(key[i], key[j])
             if outcome:
                 return -outcome if descending else outcome
         return 0
 
     return sorted(range(len(keys[0])), key=functools.cmp_to_key(order))
-
-
-def _total_order(a, b):
-    outcome = compare(a, b)
-    return is_nan(a) - is_nan(b) if outcome is None else outcome
 
 
 @rule("argmax")

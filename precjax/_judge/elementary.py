@@ -5,7 +5,7 @@ Limits are stated because balls have none: python-flint gives NaN for erf(inf). 
 
 from flint import arb, fmpq
 
-from precjax._judge.number import HALF, INF, NAN, ONE, ZERO, Undecidable, compare, is_finite, is_nan, sign
+from precjax._judge.number import HALF, INF, NAN, ONE, ZERO, Undecidable, compare, finite, is_finite, is_nan, sign
 from precjax._judge.table import defelementwise
 
 
@@ -26,7 +26,7 @@ def deffunction(name, function, at_minus_infinity=None, at_infinity=None):
 
 
 def _of_ball(function):
-    return lambda x: function(arb(x))
+    return lambda x: finite(function(arb(x)))
 
 
 def _zero():
@@ -54,7 +54,7 @@ def _half_pi():
 
 
 def exp2(x):
-    return fmpq(2) ** int(x.p) if type(x) is fmpq and x.q == 1 and abs(x) < 1000 else arb(2) ** arb(x)
+    return fmpq(2) ** int(x.p) if type(x) is fmpq and x.q == 1 and abs(x) < 1000 else finite(arb(2) ** arb(x))
 
 
 def log(x):
@@ -78,13 +78,13 @@ def log1p(x):
 def _above(x, edge, function, at_edge):
     """A function on the half-line above an edge: NaN below, a given value on it."""
     side = compare(x, edge)
-    return function(arb(x)) if side > 0 else at_edge if side == 0 else NAN
+    return finite(function(arb(x))) if side > 0 else at_edge if side == 0 else NAN
 
 
 def _inside(x, function, at_ends):
     """A function on (-1, 1) that is odd at its ends: NaN outside, +-at_ends on them."""
     side = compare(abs(x), ONE)
-    return function(arb(x)) if side < 0 else at_ends * sign(x) if side == 0 else NAN
+    return finite(function(arb(x))) if side < 0 else at_ends * sign(x) if side == 0 else NAN
 
 
 def sqrt(x):
@@ -100,13 +100,13 @@ def cbrt(x):
 
 
 def logistic(x):
-    return 1 / (1 + arb(-x).exp())
+    return 1 / (1 + finite(arb(-x).exp()))
 
 
 def lgamma(x):
     """log|Gamma(x)|, by reflection left of zero."""
     if sign(x) > 0:
-        return arb(x).lgamma()
+        return finite(arb(x).lgamma())
     if _is_integer(x):
         return INF
     return (arb.pi() / abs(arb(x).sin_pi())).log() - arb(1 - x).lgamma()

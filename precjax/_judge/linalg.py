@@ -3,6 +3,7 @@
 import numpy as np
 
 from precjax._judge.arithmetic import divide
+from precjax._judge.decision import first_best
 from precjax._judge.elementary import sqrt
 from precjax._judge.number import ZERO
 from precjax._judge.reduction import SUM
@@ -22,6 +23,31 @@ def _cholesky(a, lower):
         for j in range(i):
             lower[i, j] = divide(a[i, j] - SUM.reduce(lower[i, :j] * lower[j, :j]), lower[j, j])
         lower[i, i] = sqrt(a[i, i] - SUM.reduce(lower[i, :i] * lower[i, :i]))
+
+
+@rule("lu")
+def lu(a, **params):
+    """Gaussian elimination with the first largest pivot: (lu, pivots, permutation)."""
+    factors = a.copy()
+    rank = min(a.shape[-2:])
+    pivots = np.empty((*a.shape[:-2], rank), dtype=int)
+    permutation = np.empty(a.shape[:-1], dtype=int)
+    for place in np.ndindex(a.shape[:-2]):
+        permutation[place] = np.arange(a.shape[-2])
+        for k in range(rank):
+            pivots[place][k] = _eliminate(factors[place], permutation[place], k)
+    return factors, pivots, permutation
+
+
+def _eliminate(a, permutation, k):
+    """Clear column k below the diagonal, after swapping the largest entry into it; the row that it came from."""
+    pivot = k + first_best(abs(a[k:, k]), 1)
+    a[[k, pivot]] = a[[pivot, k]]
+    permutation[[k, pivot]] = permutation[[pivot, k]]
+    for i in range(k + 1, len(a)):
+        a[i, k] = divide(a[i, k], a[k, k])
+        a[i, k + 1 :] -= a[i, k] * a[k, k + 1 :]
+    return pivot
 
 
 @rule("triangular_solve")

@@ -70,11 +70,15 @@ _from_python = np.frompyfunc(_number_from_python, 1, 1)
 
 
 def settle(x):
-    """The same number in its canonical form: exact and short as `fmpq`, infinities without a radius."""
+    """The same number in its canonical form: exact and short as `fmpq`, infinities without a radius.
+
+    Raises:
+        Undecidable: The ball is the whole line, as after an overflow of its exponent.
+    """
     if type(x) is fmpq:
         return arb(x) if x.height_bits() > LONGEST_RATIONAL else x
     if not x.is_finite():
-        return INF if x > 0 else -INF if x < 0 else x
+        return NAN if x.is_nan() else INF * sign(x)
     if x.is_exact():
         mantissa, exponent = x.man_exp()
         if abs(exponent) < LONGEST_RATIONAL:
@@ -88,6 +92,17 @@ def ball(x) -> arb:
         return x
     with flint.ctx.workprec(max(flint.ctx.prec, 2 * LONGEST_RATIONAL)):
         return arb(x)
+
+
+def finite(x: arb) -> arb:
+    """The value of a function at a finite number inside its domain, where only lack of precision gives no number.
+
+    Raises:
+        Undecidable: The working precision is too low for the exponent of the value.
+    """
+    if x.is_finite():
+        return x
+    raise Undecidable("a value of huge exponent")
 
 
 def is_nan(x) -> bool:
