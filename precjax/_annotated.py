@@ -17,21 +17,24 @@ class Known(NamedTuple):
         low: the exact value is at least this; so is every computed one, but for an eighth of it (rounding is monotone).
         high: the exact value is at most this; so is every computed one, but for an eighth of it.
         settled: every admissible execution computes the same value here (inputs, and inputs that were only moved).
+        masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving and adding.
     """
 
     low: float = -math.inf
     high: float = math.inf
     settled: bool = False
+    masked: bool = False
 
     def join(self, other: Known) -> Known:
         """What holds for an array that is the one or the other."""
-        return Known(min(self.low, other.low), max(self.high, other.high), self.settled and other.settled)
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Known(low, high, self.settled and other.settled, self.masked or other.masked)
 
     def widen(self, other: Known) -> Known:
         """The part of these facts that `other` keeps: one step of a loop's invariant."""
         low = self.low if other.low >= self.low else -math.inf
         high = self.high if other.high <= self.high else math.inf
-        return Known(low, high, self.settled and other.settled)
+        return Known(low, high, self.settled and other.settled, self.masked or other.masked)
 
 
 class Origin(NamedTuple):
@@ -61,4 +64,5 @@ def constant(value: Any) -> Annotated:
     """A literal: exact, settled, its range a point."""
     if not is_constant(value) or np.iscomplexobj(value):
         return Annotated(value, known=Known(settled=True))
-    return Annotated(value, known=Known(float(value), float(value), True))
+    number = float(value)
+    return Annotated(value, known=Known(number, number, True, math.isinf(number)))

@@ -87,7 +87,7 @@ class Ball:
     @functools.cached_property
     def near(self) -> Any:
         """Lower bound of |x| over the reach, at least 0; uses a static range that excludes 0."""
-        near = lax.max(_minus(times(self.size, 1 - 2 * self.eps), self.reach, self.eps), jnp.zeros((), self.dtype))
+        near = maximum(_minus(times(self.size, 1 - 2 * self.eps), self.reach, self.eps), 0.0)
         known = self.operand.known
         floor = max(known.low, -known.high) * (1 - RANGE_SLACK)
         return maximum(near, jnp.asarray(floor, self.dtype)) if floor > 0 else near

@@ -28,6 +28,11 @@ MOVES = frozenset({
     "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min",
 })  # fmt: skip
 
+_KEEPS_INFINITIES = frozenset({
+    "add", "add_any", "sub", "neg", "max", "min", "clamp", "select_n", "concatenate", "pad", "convert_element_type", "gather",
+    "dynamic_update_slice", "scatter",
+})  # fmt: skip
+
 _SETTLED = MOVES - {"reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min"}
 
 
@@ -37,14 +42,14 @@ def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Kn
     moved = operands[index if name in ("optimization_barrier", "sort") else 0] if operands else None
     settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))
     if name in MOVES and not (name == "gather" and _fills(eqn)):
-        return Known(moved.known.low, moved.known.high, settled)
+        return Known(moved.known.low, moved.known.high, settled, moved.known.masked)
     find = _RANGES.get(name)
     low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
     if math.isnan(low) or math.isnan(high):
         low, high = -math.inf, math.inf
     if name not in ("select_n", "pad", "concatenate"):
         low, high = _representable(eqn.outvars[index].aval.dtype, low, high)
-    return Known(low, high, settled)
+    return Known(low, high, settled, name in _KEEPS_INFINITIES and any(x.known.masked for x in operands))
 
 
 def _representable(dtype: Any, low: float, high: float) -> Range:

@@ -65,7 +65,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
 
 def given(value: Any) -> Annotated:
     """An array from outside the program: exact."""
-    return Annotated(value, known=Known(settled=True))
+    return Annotated(value, known=Known(settled=True, masked=True))
 
 
 def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:

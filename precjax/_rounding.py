@@ -5,6 +5,10 @@ a product with a reciprocal. So every bound is computed in nearest rounding, on 
 an expression of n rounded operations on non-negative terms is at most (1 + n eps) too small, plus the smallest normal number
 for what was flushed.
 
+Within the interpreter an error may be NaN (0 * inf, or a NaN value); like inf it means that nothing is known. Sums, products and elementwise
+maxima carry it on, comparisons with it are never decided, and `never_nan` turns it into inf before anything that might drop it: XLA's
+maximum over an axis, and the user.
+
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sections 2.2 and 3.1.
     Jeannerod and Rump, Improved error bounds for inner products in floating-point arithmetic, SIAM J. Matrix Anal. Appl.
@@ -90,7 +94,24 @@ def plus(*terms: Any) -> Any:
 
 
 def _add(a: Any, b: Any) -> Any:
-    return a + b if isinstance(a, float) and isinstance(b, float) else lax.add(a, b)
+    return a + b if isinstance(a, float) and isinstance(b, float) else lax.add(*typed(a, b))
+
+
+def typed(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands, a Python number in the dtype of the other: with x64 on, lax would take it for a float64."""
+    if isinstance(a, float | int):
+        return np.asarray(a, b.dtype), b
+    return (a, np.asarray(b, a.dtype)) if isinstance(b, float | int) else (a, b)
+
+
+def less(a: Any, b: Any) -> Any:
+    """a < b; scalars broadcast."""
+    return lax.lt(*typed(a, b))
+
+
+def equal(a: Any, b: Any) -> Any:
+    """a == b; scalars broadcast."""
+    return lax.eq(*typed(a, b))
 
 
 def times(*factors: Any) -> Any:
@@ -106,7 +127,25 @@ def times(*factors: Any) -> Any:
     if not arrays:
         return float(constant)
     product = functools.reduce(lax.mul, arrays)
-    return product if constant == 1.0 else lax.mul(product, constant)
+    return product if constant == 1.0 else lax.mul(*typed(product, constant))
+
+
+def ratio(a: Any, b: Any) -> Any:
+    """Upper bound of a / b for bounds a >= 0, b >= 0, but for rounding; inf where b is 0, even for a = 0.
+
+    XLA may divide by multiplying with a reciprocal, or merge two divisions into one. Both are harmless for divisors up to 2**62:
+    larger ones are scaled down, together with the numerator.
+    """
+    a, b = same_shape(a, b)
+    scale = where(less(2.0**60, b), 2.0**-66, jnp.ones((), b.dtype))
+    return lax.div(plus(times(a, scale), format_of(b.dtype).smallest_normal), times(b, scale))
+
+
+def same_shape(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two errors broadcast to one shape; constants take the dtype of the other."""
+    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
+    dtype = getattr(a, "dtype", None) or b.dtype
+    return _broadcast(a, shape, dtype), _broadcast(b, shape, dtype)
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -114,9 +153,8 @@ def divide(a: Any, b: Any) -> Any:
 
     The selects never change a value (only a NaN would): they keep XLA from seeing a constant or a broadcast divisor.
     """
-    shape = np.broadcast_shapes(np.shape(a), np.shape(b))
     dtype = getattr(a, "dtype", None) or b.dtype
-    a, b = (lax.broadcast_in_dim(jnp.asarray(x, dtype), shape, _aligned(x, shape)) for x in (a, b))
+    a, b = same_shape(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
     nan = lax.full_like(a, np.nan)
     return lax.div(lax.select(lax.eq(b, b), a, nan), lax.select(lax.eq(a, a), b, nan))
 
@@ -139,21 +177,19 @@ def _broadcast(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return x if np.shape(x) == shape else lax.broadcast_in_dim(x, shape, _aligned(x, shape))
 
 
-def greater(a: Any, b: Any) -> Any:
-    """Elementwise a > b; scalars broadcast."""
-    return lax.gt(a, b)
-
-
 def maximum(a: Any, b: Any) -> Any:
-    """Elementwise maximum of two errors; None stands for zero."""
-    if a is None or b is None:
-        return a if b is None else b
-    return lax.max(a, b)
+    """Elementwise maximum; NaN stays NaN."""
+    return lax.max(*typed(a, b))
+
+
+def minus(a: Any, b: Any) -> Any:
+    """a - b, rounded to nearest: only where the caller has left room for that."""
+    return lax.sub(*typed(a, b))
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """Elementwise minimum."""
-    return lax.min(a, b)
+    """The smaller of two bounds; a NaN in the first only says that the second is all that is known."""
+    return where(less(a, b), a, b)
 
 
 def enlarged(bound: Any, steps: int, dtype: Any, flushed: int = 1) -> Any:

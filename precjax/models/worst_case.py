@@ -20,7 +20,6 @@ from precjax._registry import MissingRuleError, find
 from precjax._rounding import (
     as_error,
     dtype_of,
-    enlarged,
     error_dtype,
     format_of,
     is_inexact,
@@ -32,6 +31,8 @@ from precjax._rounding import (
 )
 from precjax.models._model import ErrorModel
 from precjax.rules.contraction import componentwise, normwise
+
+_TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
 
 _CONTRACTIONS = {"componentwise": componentwise, "normwise": normwise}
 
@@ -80,12 +81,13 @@ class WorstCase(ErrorModel):
         error = where(subnormal(error), tiny, error)
         error = where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
         if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
-            error = plus(error, where(subnormal(jnp.asarray(value)), tiny, jnp.zeros((), dtype)))
+            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), tiny)
+            error = where(subnormal(jnp.asarray(value)), flushed, error)
         return Annotated(value, error, _settled())
 
     def error(self, x: Annotated) -> Any:
         """Upper bound of |value - exact|."""
-        return self.explicit(x).error
+        return never_nan(self.explicit(x).error)
 
     def explicit(self, x: Annotated) -> Annotated:
         """Zero where nothing was written."""
@@ -95,7 +97,7 @@ class WorstCase(ErrorModel):
 
     def doubt(self, x: Annotated) -> Any:
         """A decision is in doubt where its error is not zero."""
-        return None if x.error is None else lax.gt(x.error, jnp.zeros((), x.error.dtype))
+        return None if x.error is None else lax.ne(x.error, jnp.zeros((), x.error.dtype))
 
     def forget(self, x: Annotated, where_: Any) -> Annotated:
         """Error inf there."""
@@ -137,14 +139,15 @@ class WorstCase(ErrorModel):
             flushed: how many underflows may hide in value and terms.
 
         Returns:
-            The error, rounded up, never NaN.
+            The error, rounded up; NaN, which stands for inf, where the result is NaN.
         """
-        dtype, fmt = error_dtype(out.dtype), format_of(out.dtype)
-        growth = 1 + 3 * ulps * fmt.unit_roundoff
-        rounding = times(magnitude(out, dtype), ulps * fmt.unit_roundoff)
-        bound = times(plus(*(as_error(t, dtype) for t in terms), rounding), growth)
-        bound = enlarged(bound, steps + 3, dtype)
-        return never_nan(plus(bound, flushed * platforms.current().underflow(out.dtype) * growth))
+        dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
+        own = format_of(dtype)
+        growth = 1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff
+        # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
+        rounding = times(magnitude(out, dtype), max(ulps, _TRACE) * u * growth)
+        underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal
+        return plus(times(plus(*(as_error(t, dtype) for t in terms)), growth), rounding, underflow)
 
     def sum_rounding(self, terms: int, dtype: Any) -> float:
         """Relative error of a sum of so many terms, in any order, relative to the sum of magnitudes."""
@@ -168,7 +171,7 @@ def missing_rule(eqn: Any) -> MissingRuleError:
 def _settled() -> Any:
     from precjax._annotated import Known
 
-    return Known(settled=True)
+    return Known(settled=True, masked=True)
 
 
 def _is_key(value: Any) -> bool:

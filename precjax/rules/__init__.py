@@ -10,6 +10,7 @@ from precjax.rules import (  # noqa: F401
     indexing,
     integer,
     pooling,
+    power,
     random,
     reduction,
     structural,

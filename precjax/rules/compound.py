@@ -18,7 +18,7 @@ from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import format_of, minimum, never_nan, plus, times, where
+from precjax._rounding import format_of, minimum, plus, times, where
 
 
 def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any) -> Any:
@@ -26,7 +26,7 @@ def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any) ->
     for refine in (_softmax, _part_of_sum, _normalized, _adam):
         bound = refine(model, operands, out, error.dtype)
         if bound is not None:
-            return minimum(error, never_nan(bound))
+            return minimum(error, bound)
     return error
 
 

@@ -16,7 +16,7 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
-from precjax._rounding import as_error, dtype_of, error_dtype, format_of, is_inexact, never_nan, plus, times, where
+from precjax._rounding import as_error, dtype_of, equal, error_dtype, format_of, is_inexact, less, plus, times, where
 from precjax.rules.structural import explicit
 
 
@@ -61,7 +61,7 @@ def _to_bool(x: Annotated) -> Any:
     ball = Ball(x, error_dtype(dtype_of(x.value)))
     if ball.exact:
         return None if ball.absorbed is None else where(ball.subnormal, 1.0, jnp.zeros((), jnp.float32))
-    certain = lax.bitwise_or(lax.gt(ball.near, 0.0), lax.eq(ball.error, 0.0))
+    certain = lax.bitwise_or(less(0.0, ball.near), equal(ball.error, 0.0))
     return where(certain, jnp.zeros((), jnp.float32), 1.0)
 
 
@@ -74,8 +74,8 @@ def _truncated(x: Annotated, out: Any) -> Any:
     low, high = (lax.sign(end) * lax.floor(lax.abs(end)) for end in (ball.low, ball.high))
     spread = lax.max(lax.abs(lax.sub(high, value)), lax.abs(lax.sub(value, low)))
     limits = jnp.iinfo(out.dtype)
-    inside = lax.bitwise_and(lax.gt(low, float(limits.min)), lax.lt(high, float(limits.max)))
-    certain = lax.eq(ball.error, 0.0)
+    inside = lax.bitwise_and(less(float(limits.min), low), less(high, float(limits.max)))
+    certain = equal(ball.error, 0.0)
     return as_error(where(certain, 0.0, where(inside, times(spread, 1 + 4 * ball.eps), np.inf)), jnp.dtype(jnp.float32))
 
 
@@ -85,8 +85,8 @@ def _between_integers(x: Annotated, out: Any, before: Any) -> Any:
         return x.error
     limits, size = jnp.iinfo(out.dtype), lax.convert_element_type(x.value, jnp.float32)
     low, high = lax.sub(size, x.error), lax.add(size, x.error)
-    inside = lax.bitwise_and(lax.ge(low, float(limits.min)), lax.lt(high, float(limits.max)))
-    return where(lax.bitwise_or(inside, lax.eq(x.error, 0.0)), x.error, np.inf)
+    inside = lax.bitwise_and(less(limits.min - 1.0, low), less(high, float(limits.max)))
+    return where(lax.bitwise_or(inside, equal(x.error, 0.0)), x.error, np.inf)
 
 
 @rule("reduce_precision")
@@ -102,7 +102,7 @@ def reduce_precision(
     u = 2.0 ** -(mantissa_bits + 1)
     rounding = plus(times(lax.abs(x.value).astype(dtype), 2 * u), smallest)
     finite = lax.is_finite(out)
-    return [never_nan(where(finite, model.total(out, x.error, rounding, ulps=1), np.inf))]
+    return [where(finite, model.total(out, x.error, rounding, ulps=1), np.inf)]
 
 
 @rule("bitcast_convert_type")

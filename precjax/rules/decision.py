@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
@@ -42,6 +41,8 @@ def _fits(x: Ball) -> bool:
 @rule("lt", "le", "gt", "ge", "eq", "ne")
 def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 where undecided. Exact operands: only two that may both be read as 0 are, and differ."""
+    if operands[0] is operands[1]:
+        return [None]  # a test for NaN, whose error is inf anyway
     dtype = jnp.promote_types(*(error_dtype(dtype_of(x.value)) for x in operands))
     a, b = (Ball(x, dtype) for x in operands)
     shape = outs[0].shape
@@ -90,6 +91,8 @@ def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
         if all(x.error is None for x in cases):
             return [None]
         return [lax.select_n(which.value, *(explicit(model, x, dtype) for x in cases))]
+    if len(cases) == 2:
+        return [_either(model, which, cases, out, dtype)]
     chosen = jnp.broadcast_to(which.value, out.shape).astype(jnp.float32)
     reach = jnp.broadcast_to(which.error, out.shape)
     error = jnp.zeros(out.shape, dtype)
@@ -98,10 +101,18 @@ def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
         own = lax.eq(chosen, jnp.full(out.shape, index, jnp.float32))
         # Equal infinities are no distance apart; any other NaN is.
         same = lax.bitwise_or(own, lax.eq(case.value, out))
-        distance = where(same, explicit(model, case, dtype), where(lax.eq(distance, distance), distance, np.inf))
+        distance = where(same, explicit(model, case, dtype), distance)
         possible = lax.le(lax.abs(lax.sub(chosen, jnp.full(out.shape, index, jnp.float32))), reach)
         error = where(possible, lax.max(error, distance), error)
     return [error]
+
+
+def _either(model: Any, which: Annotated, cases: Sequence[Annotated], out: Any, dtype: Any) -> Any:
+    """Two cases: their distance where the choice is in doubt."""
+    errors = [explicit(model, x, dtype) for x in cases]
+    apart = plus(_distance(cases[0].value, cases[1].value, dtype), lax.max(*errors))
+    doubt = lax.ne(which.error, jnp.zeros((), which.error.dtype))
+    return where(doubt, apart, lax.select_n(which.value.astype(bool), *errors))
 
 
 def _distance(a: Any, b: Any, dtype: Any) -> Any:
@@ -128,7 +139,6 @@ def _step(name: str, function: Callable[..., Any]) -> None:
         low, high = (_at(function, end, params) for end in (ball.low, ball.high))
         value = out.astype(ball.dtype)
         spread = times(lax.max(lax.sub(high, value), lax.sub(value, low)), 1 + 4 * ball.eps)
-        spread = where(lax.eq(spread, spread), spread, np.inf)
         certain = lax.bitwise_and(lax.eq(ball.error, jnp.zeros((), ball.dtype)), lax.eq(out, out))
         return [where(certain, 0.0, spread)]
 

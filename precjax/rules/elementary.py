@@ -20,7 +20,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, rule
-from precjax._rounding import divide, error_dtype, format_of, minimum, plus, times, where
+from precjax._rounding import error_dtype, format_of, less, maximum, minimum, minus, plus, ratio, times, typed, where
 
 Spread = Callable[[Ball, Any], Any]
 
@@ -44,8 +44,8 @@ def defelementary(name: str, spread: Spread, bounds: tuple[float, float] | None 
         accuracy = platforms.current().accuracy(name, out.dtype)
         if accuracy is None:
             raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
-        ulps, scaled = _SCALES[accuracy.scale](x, y, accuracy.factor * format_of(out.dtype).unit_roundoff)
-        error = model.total(out, moved, scaled, ulps=accuracy.factor if ulps else 1.0, steps=24, flushed=2)
+        more = _SCALES[accuracy.scale](x, y, accuracy.factor * format_of(out.dtype).unit_roundoff, format_of(out.dtype))
+        error = model.total(out, moved, more, ulps=accuracy.factor, steps=24, flushed=2)
         return [error if bounds is None else _inside(error, out, bounds)]
 
 
@@ -60,18 +60,18 @@ def _inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
     """Both the value, but for a little, and the exact result lie within the bounds."""
     value = out.astype(error.dtype)
     widest = lax.max(lax.sub(value, jnp.asarray(bounds[0], error.dtype)), lax.sub(jnp.asarray(bounds[1], error.dtype), value))
-    # Where the value itself is NaN the error is inf and stays so.
     widest = plus(times(widest, 1 + 16 * format_of(out.dtype).unit_roundoff), 16 * format_of(error.dtype).unit_roundoff)
-    return where(lax.eq(widest, widest), minimum(error, widest), error)
+    return minimum(error, widest)
 
 
-# What the factor of a row multiplies: (whether it is |f| alone, an additional term).
-_SCALES: dict[str, Callable[[Ball, Any, float], tuple[bool, Any]]] = {
-    "value": lambda x, y, k: (True, None),
-    "value_x": lambda x, y, k: (True, times(y, x.far, k)),
-    "value_x2": lambda x, y, k: (True, times(y, x.far, x.far, k)),
-    "value_log": lambda x, y, k: (True, times(y, _log_size(x), k)),
-    "conditioned": lambda x, y, k: (True, times(lax.exp(times(y, y, 1.01)), x.far, k)),
+# What the factor k of a row, times u, multiplies besides |f| = y.
+_SCALES: dict[str, Callable[[Ball, Any, float, Any], Any]] = {
+    "value": lambda x, y, k, fmt: None,
+    "value_x": lambda x, y, k, fmt: times(y, x.far, k),
+    "value_x2": lambda x, y, k, fmt: times(y, x.far, x.far, k),
+    "value_log": lambda x, y, k, fmt: times(y, _log_size(x), k),
+    "conditioned": lambda x, y, k, fmt: times(lax.exp(times(y, y, 1.01)), x.far, k),
+    "reciprocal": lambda x, y, k, fmt: 1.01 / fmt.largest,  # 1 / t is 0 where t overflows
 }
 
 
@@ -85,12 +85,12 @@ def _log_size(x: Ball) -> Any:
 # at the high end: it is not smaller than the difference, and finite where the product would be inf * 0.
 def _exp_spread(x: Ball, y: Any) -> Any:
     small = times(y, x.error, plus(times(x.error, 0.6), 1.0), plus(times(x.error, 1.3), 1.0))
-    return where(lax.lt(x.error, jnp.full_like(x.error, 0.5)), small, times(lax.exp(x.high), 1.01))
+    return where(less(x.error, 0.5), small, times(lax.exp(x.high), 1.01))
 
 
 def _exp2_spread(x: Ball, y: Any) -> Any:
     small = times(y, x.error, plus(times(x.error, 0.5), 1.0), plus(x.error, 1.0), math.log(2) * 1.0001)
-    return where(lax.lt(x.error, jnp.full_like(x.error, 0.5)), small, times(lax.exp2(x.high), 1.01))
+    return where(less(x.error, 0.5), small, times(lax.exp2(x.high), 1.01))
 
 
 def _expm1_spread(x: Ball, y: Any) -> Any:
@@ -103,36 +103,31 @@ def _over_low(shift: float = 0.0, factor: float = 1.0) -> Spread:
 
     def spread(x: Ball, y: Any) -> Any:
         lowest = plus(x.low, shift) if shift else x.low
-        room = times(lax.max(lowest, jnp.zeros((), x.dtype)), 1 - 4 * x.eps)
-        return times(_ratio(x, x.error, room), factor)
+        room = times(maximum(lowest, 0.0), 1 - 4 * x.eps)
+        return times(ratio(x.error, room), factor)
 
     return spread
-
-
-def _ratio(x: Ball, error: Any, denominator: Any) -> Any:
-    """error / denominator, inf where the denominator is 0, even for no error."""
-    return divide(plus(error, format_of(x.dtype).smallest_normal), denominator)
 
 
 def _sqrt_spread(x: Ball, y: Any) -> Any:
     """|a - b| / (sqrt a + sqrt b), and at most sqrt |a - b|; a square root of a negative number does not exist."""
     near = lax.sqrt(x.near)
     other = y if x.operand.known.settled else near
-    return minimum(_ratio(x, x.error, plus(other, near)), lax.sqrt(x.error))
+    return minimum(ratio(x.error, plus(other, near)), lax.sqrt(x.error))
 
 
 def _rsqrt_spread(x: Ball, y: Any) -> Any:
     """e / (sqrt a sqrt b (sqrt a + sqrt b)), a and b at the near end; a range that excludes 0 keeps it finite."""
-    near = lax.max(x.low, jnp.zeros((), x.dtype))
+    near = maximum(x.low, 0.0)
     root = lax.sqrt(near)
-    slope = divide(times(_ratio(x, x.error, near), 0.5), root)
-    return minimum(slope, divide(jnp.ones_like(root), root))
+    slope = ratio(times(ratio(x.error, near), 0.5), root)
+    return minimum(slope, ratio(jnp.ones_like(root), root))
 
 
 def _cbrt_spread(x: Ball, y: Any) -> Any:
     """e / (3 near**(2/3)) on one side of 0; at most cbrt(4 e) anywhere."""
     root = times(lax.cbrt(x.near), 1 - 2e-5)
-    slope = _ratio(x, _ratio(x, x.error, times(root, 3.0)), root)
+    slope = ratio(ratio(x.error, times(root, 3.0)), root)
     return minimum(slope, times(lax.cbrt(times(x.error, 4.0)), 1.0001))
 
 
@@ -140,7 +135,7 @@ def _tanh_spread(x: Ball, y: Any) -> Any:
     """f' = (1 - f)(1 + f) at the value, |f''| <= 0.77, f' <= 1."""
     derivative = times(lax.sub(jnp.ones_like(y), y), plus(y, 1.0))
     slope = plus(derivative, times(x.reach, 0.77), _value_slack(x))
-    return times(minimum(slope, jnp.ones((), x.dtype)), x.error)
+    return times(minimum(slope, 1.0), x.error)
 
 
 def _logistic_spread(x: Ball, y: Any) -> Any:
@@ -148,7 +143,7 @@ def _logistic_spread(x: Ball, y: Any) -> Any:
     derivative = times(y, lax.sub(jnp.ones_like(y), y))
     slope = minimum(plus(derivative, times(x.reach, 0.097), _value_slack(x)), jnp.asarray(0.25, x.dtype))
     left = times(plus(y, 2 * format_of(x.dtype).smallest_normal), plus(times(x.reach, 2.0), 1.01))
-    near = lax.lt(x.reach, jnp.ones((), x.dtype))
+    near = lax.lt(x.reach, 1.0)
     return times(where(near, minimum(slope, left), slope), x.error)
 
 
@@ -159,13 +154,13 @@ def _value_slack(x: Ball) -> float:
 
 def _co(y: Any) -> Any:
     """sqrt(1 - y**2), rounded up by what the value's own error may hide."""
-    return lax.sqrt(lax.max(lax.sub(jnp.ones_like(y), lax.mul(y, y)), jnp.zeros((), y.dtype)))
+    return lax.sqrt(maximum(lax.sub(jnp.ones_like(y), lax.mul(y, y)), 0.0))
 
 
 def _wave_spread(x: Ball, y: Any) -> Any:
     """sin and cos: |f'| = sqrt(1 - f**2), |f''| <= 1, never more than 2."""
     u = format_of(x.operand.value.dtype).unit_roundoff
-    slope = minimum(plus(_co(y), x.reach, math.sqrt(8 * u)), jnp.ones((), x.dtype))
+    slope = minimum(plus(_co(y), x.reach, math.sqrt(8 * u)), 1.0)
     return times(slope, x.error)
 
 
@@ -173,14 +168,25 @@ def _tan_spread(x: Ball, y: Any) -> Any:
     """tan(x + d) - tan x = (1 + y**2) t / (1 - y t), t = tan d <= 1.1 d for d <= 1/2: inf where a pole may be in reach."""
     t = times(x.reach, 1.1)
     size = times(y, 1 + 16 * format_of(x.operand.value.dtype).unit_roundoff)
-    room = lax.max(plus(1.0, times(size, t, -1.0)), jnp.zeros((), x.dtype))
-    room = where(lax.lt(x.reach, jnp.full_like(x.reach, 0.5)), times(room, room), 0.0)
-    return _ratio(x, times(x.error, plus(times(size, size), 1.0), plus(times(t, t), 1.0)), room)
+    room = maximum(plus(1.0, times(size, t, -1.0)), 0.0)
+    room = where(less(x.reach, 0.5), times(room, room), 0.0)
+    return ratio(times(x.error, plus(times(size, size), 1.0), plus(times(t, t), 1.0)), room)
 
 
 def _over_near(denominator: Callable[[Any], Any], factor: float = 1.0) -> Spread:
     """e factor / denominator(near end): |f'| falls with |x|."""
-    return lambda x, y: times(divide(x.error, times(denominator(x.near), 1 - 8 * x.eps)), factor)
+    return lambda x, y: times(ratio(x.error, times(denominator(x.near), 1 - 8 * x.eps)), factor)
+
+
+def _one_plus_square(t: Any) -> Any:
+    """1 + t**2, which must not overflow: a divisor may be too small, not too large."""
+    t = lax.min(*typed(t, 2.0**62))
+    return plus(times(t, t), 1.0)
+
+
+def _hypotenuse(t: Any) -> Any:
+    """sqrt(1 + t**2), at least t."""
+    return maximum(lax.sqrt(_one_plus_square(t)), t)
 
 
 def _gauss_spread(x: Ball, y: Any) -> Any:
@@ -190,22 +196,22 @@ def _gauss_spread(x: Ball, y: Any) -> Any:
 
 def _arc_spread(x: Ball, y: Any) -> Any:
     """asin, acos: 1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the chord at the end of the domain."""
-    room = lax.max(lax.sub(jnp.ones((), x.dtype), x.far), jnp.zeros((), x.dtype))
-    slope = _ratio(x, x.error, lax.sqrt(times(room, plus(x.far, 1.0), 1 - 8 * x.eps)))
+    room = maximum(minus(1.0, x.far), 0.0)
+    slope = ratio(x.error, lax.sqrt(times(room, plus(x.far, 1.0), 1 - 8 * x.eps)))
     inside = minimum(slope, times(lax.sqrt(times(x.error, 0.5)), math.pi * 1.0001))
-    return where(lax.le(x.size, jnp.ones((), x.dtype)), inside, math.inf)
+    return where(lax.le(x.size, 1.0), inside, math.inf)
 
 
 def _acosh_spread(x: Ball, y: Any) -> Any:
     """1 / sqrt(low**2 - 1), and at most acosh(1 + e) <= sqrt(2 e): acosh is concave."""
-    room = lax.max(lax.sub(x.low, jnp.ones((), x.dtype)), jnp.zeros((), x.dtype))
-    slope = _ratio(x, x.error, lax.sqrt(times(room, plus(x.low, 1.0), 1 - 8 * x.eps)))
+    room = maximum(minus(x.low, 1.0), 0.0)
+    slope = ratio(x.error, times(lax.sqrt(room), lax.sqrt(plus(x.low, 1.0)), 1 - 8 * x.eps))
     return minimum(slope, times(lax.sqrt(times(x.error, 2.0)), 1.0001))
 
 
 def _atanh_spread(x: Ball, y: Any) -> Any:
-    room = lax.max(lax.sub(jnp.ones((), x.dtype), x.far), jnp.zeros((), x.dtype))
-    return _ratio(x, x.error, times(room, plus(x.far, 1.0), 1 - 8 * x.eps))
+    room = maximum(minus(1.0, x.far), 0.0)
+    return ratio(x.error, times(room, plus(x.far, 1.0), 1 - 8 * x.eps))
 
 
 def _sinh_spread(x: Ball, y: Any) -> Any:
@@ -215,12 +221,12 @@ def _sinh_spread(x: Ball, y: Any) -> Any:
 
 def _cosh_spread(x: Ball, y: Any) -> Any:
     """|f'| = |sinh| <= min(1, |x|) cosh, at the far end."""
-    return times(y, x.error, lax.exp(x.reach), minimum(x.far, jnp.ones((), x.dtype)), 1.001)
+    return times(y, x.error, lax.exp(x.reach), minimum(x.far, 1.0), 1.001)
 
 
 def _erf_inv_spread(x: Ball, y: Any) -> Any:
     """f' = sqrt(pi) / 2 exp(f**2) grows with |x|: taken at the far end, inf where that leaves the domain."""
-    end = lax.erf_inv(lax.min(x.far, jnp.ones((), x.dtype)))
+    end = lax.erf_inv(lax.min(x.far, 1.0))
     return times(x.error, lax.exp(times(end, end, 1.001)), math.sqrt(math.pi) / 2 * 1.01)
 
 
@@ -240,10 +246,10 @@ defelementary("cos", _wave_spread, (-1.0, 1.0))
 defelementary("tan", _tan_spread)
 defelementary("asin", _arc_spread)
 defelementary("acos", _arc_spread)
-defelementary("atan", _over_near(lambda t: plus(times(t, t), 1.0)), (-math.pi / 2, math.pi / 2))
+defelementary("atan", _over_near(_one_plus_square), (-math.pi / 2, math.pi / 2))
 defelementary("sinh", _sinh_spread)
 defelementary("cosh", _cosh_spread)
-defelementary("asinh", _over_near(lambda t: lax.sqrt(plus(times(t, t), 1.0))))
+defelementary("asinh", _over_near(_hypotenuse))
 defelementary("acosh", _acosh_spread)
 defelementary("atanh", _atanh_spread)
 defelementary("erf", _gauss_spread, (-1.0, 1.0))

@@ -28,10 +28,9 @@ def combine_integers(model: Any, operands: Sequence[Annotated], out: Any, bound:
     dtype = error_dtype(out.dtype)
     error = bound(*(Ball(x, dtype).error for x in operands))
     error = jnp.broadcast_to(enlarged(error, 8, dtype, flushed=0), out.shape)
-    error = where(lax.eq(error, error), error, 0.0)  # 0 * inf: bounds that are infinite for any error at all
     limit = float(jnp.iinfo(out.dtype).max)
     leaves = lax.gt(lax.add(magnitude(out, dtype), error), jnp.asarray(limit, dtype))
-    uncertain = lax.gt(error, jnp.zeros((), dtype))
+    uncertain = lax.ne(error, jnp.zeros((), dtype))
     return where(lax.bitwise_and(leaves, uncertain), np.inf, error)
 
 

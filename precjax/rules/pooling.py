@@ -19,7 +19,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, times, where
+from precjax._rounding import enlarged, error_dtype, is_inexact, maximum, never_nan, plus, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import summed
 from precjax.rules.structural import explicit
@@ -44,9 +44,9 @@ def reduce_window_max(model: Any, operands: Sequence[Annotated], outs: Sequence[
     error = read_error(x) if is_inexact(outs[0].dtype) else x.error
     if error is None:
         return [None]
-    largest = compat.primitives.reduce_window_max_p.bind(error, **params)
+    largest = compat.primitives.reduce_window_max_p.bind(never_nan(error), **params)
     # Padding counts as -inf there; a window of padding alone has no error.
-    return [where(lax.eq(outs[0], outs[0]), lax.max(largest, jnp.zeros((), x.dtype)), np.inf)]
+    return [where(lax.eq(outs[0], outs[0]), maximum(largest, 0.0), np.inf)]
 
 
 @rule("select_and_scatter_add")
@@ -88,7 +88,7 @@ def select_and_scatter_add(
         total = lax.add(total, windows.put(where(p, share, 0.0), offset))
     total = enlarged(total, 2 * len(windows.offsets), dtype)
     unknown = lax.bitwise_not(jnp.all(lax.eq(operand.value, operand.value)))
-    error = never_nan(model.total(out, total, ulps=0, flushed=terms + 1))
+    error = model.total(out, total, ulps=0, flushed=terms + 1)
     return [where(jnp.broadcast_to(unknown, out.shape), np.inf, error)]
 
 

@@ -13,7 +13,20 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
-from precjax._rounding import divide, dtype_of, error_dtype, format_of, is_inexact, minimum, plus, times, where
+from precjax._rounding import (
+    dtype_of,
+    equal,
+    error_dtype,
+    format_of,
+    is_inexact,
+    less,
+    maximum,
+    minus,
+    plus,
+    ratio,
+    times,
+    where,
+)
 
 
 @rule("pow")
@@ -30,15 +43,15 @@ def pow_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     if t is not None:
         small = times(size, t, plus(times(t, 0.6), 1.0), plus(times(t, 1.3), 1.0))
         large = times(plus(size, format_of(x.dtype).smallest_normal), lax.exp(times(t, 2.02)))
-        moved = where(lax.lt(t, jnp.full_like(t, 0.5)), small, large)
+        moved = where(less(t, 0.5), small, large)
     if y.error is not None:
-        certain = lax.bitwise_or(_over(lax.gt(_lowest(x), 0.0), out), _over(lax.eq(y.error, jnp.zeros((), y.dtype)), out))
+        certain = lax.bitwise_or(_over(less(0.0, _lowest(x)), out), _over(lax.eq(y.error, jnp.zeros((), y.dtype)), out))
         moved = where(certain, moved, math.inf)
     ulps = max(platforms.current().accuracy("pow", out.dtype).factor, 2.5)
     return [model.total(out, moved, ulps=ulps, steps=64, flushed=2)]
 
 
-def y_free(x: Ball) -> Any:
+def _lowest(x: Ball) -> Any:
     """The lowest value of the base."""
     return jnp.asarray(x.value if x.exact else x.low, x.dtype)
 
@@ -57,15 +70,14 @@ def _logarithmic_error(x: Ball, y: Ball, out: Any) -> Any:
     if exponent is not None:
         logarithm = times(lax.abs(lax.log(jnp.asarray(x.size, x.dtype))), 1.001)
         turned = times(_over(plus(logarithm, spread), out), _over(exponent, out))
-        t = plus(None if t is None else _over(t, out), where(lax.eq(_over(exponent, out), 0.0), 0.0, turned))
-    t = _over(t, out)
-    return where(lax.eq(t, t), t, math.inf)
+        t = plus(None if t is None else _over(t, out), where(equal(_over(exponent, out), 0.0), 0.0, turned))
+    return _over(t, out)
 
 
 def _log_spread(x: Ball) -> Any:
     """Radius of log |x|: e / near; an exact subnormal may be read as 0."""
     if not x.exact:
-        return divide(plus(x.error, format_of(x.dtype).smallest_normal), x.near)
+        return ratio(plus(x.error, format_of(x.dtype).smallest_normal), x.near)
     return None if x.absorbed is None else where(x.subnormal, math.inf, jnp.zeros((), x.dtype))
 
 
@@ -79,7 +91,7 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
 
 @rule("atan2")
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """The angle of a point moved by at most e = e_y + e_x at distance r is moved by at most asin(e / r) <= pi/2 e / r.
+    """Two points at least r from the origin and at most d apart: their angle is at most 2 asin(d / 2r) <= t + t**3 / 20, t = d / r <= 1.
 
     Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
     """
@@ -88,16 +100,28 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     ulps = platforms.current().accuracy("atan2", out.dtype).factor
     if y.absorbed is None and x.absorbed is None:
         return [model.total(out, ulps=ulps)]
-    zero = jnp.zeros((), y.dtype)
-    shape = out.shape
-    ey, ex = (jnp.broadcast_to(jnp.asarray(0.0 if b.absorbed is None else b.absorbed, y.dtype), shape) for b in (y, x))
-    moved = times(lax.add(ey, ex), 2.0)
-    size = lax.max(*(jnp.broadcast_to(jnp.asarray(b.size, y.dtype), shape) for b in (y, x)))
-    angle = times(divide(moved, lax.max(lax.sub(size, moved), zero)), math.pi / 2 * 1.001)
+    moved = _hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
+    reach = moved if y.operand.known.settled and x.operand.known.settled else times(moved, 2.0)
+    distance = _hypotenuse(_filled(y.size, out), _filled(x.size, out))
+    room = maximum(minus(times(distance, 1 - 16 * x.eps), times(reach, 1 + 16 * x.eps)), 0.0)
+    t = ratio(moved, room)
+    angle = where(less(t, 1.0), times(t, plus(times(t, t, 0.05), 1.0)), 2 * math.pi)
+    certain = lax.bitwise_and(equal(_filled(y.error, out), 0.0), equal(_filled(x.error, out), 0.0))
     cut = lax.bitwise_and(
-        lax.le(jnp.broadcast_to(jnp.asarray(y.size, y.dtype), shape), times(ey, 2.0)),
-        lax.lt(lax.sub(jnp.broadcast_to(jnp.asarray(x.value, y.dtype), shape), times(ex, 2.0)), zero),
+        less(_filled(y.size, out), times(_filled(y.absorbed, out), 2.5)),
+        less(_filled(x.value, out), times(_filled(x.absorbed, out), 2.0)),
     )
-    exact_cut = lax.bitwise_and(lax.eq(ey, zero), lax.eq(ex, zero))
-    cut = lax.bitwise_and(cut, lax.bitwise_not(exact_cut))
-    return [model.total(out, minimum(where(cut, 2 * math.pi, angle), jnp.asarray(2 * math.pi, y.dtype)), ulps=ulps, steps=16)]
+    angle = where(lax.bitwise_and(cut, lax.bitwise_not(certain)), 2 * math.pi, angle)
+    return [model.total(out, where(less(angle, 2 * math.pi), angle, 2 * math.pi), ulps=ulps, steps=48)]
+
+
+def _filled(x: Any, out: Any) -> Any:
+    return jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, error_dtype(out.dtype)), out.shape)
+
+
+def _hypotenuse(a: Any, b: Any) -> Any:
+    """sqrt(a**2 + b**2) without overflow."""
+    large, small = lax.max(a, b), lax.min(a, b)
+    slope = ratio(small, large)
+    slope = where(less(slope, 1.0), slope, jnp.ones_like(slope))
+    return times(large, lax.sqrt(plus(times(slope, slope), 1.0)))

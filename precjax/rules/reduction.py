@@ -18,10 +18,22 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import dtype_of, enlarged, error_dtype, format_of, is_inexact, never_nan, plus, times, where
+from precjax._rounding import (
+    dtype_of,
+    enlarged,
+    equal,
+    error_dtype,
+    format_of,
+    is_inexact,
+    less,
+    maximum,
+    never_nan,
+    plus,
+    times,
+    where,
+)
 from precjax.rules.integer import combine_integers
 from precjax.rules.structural import explicit
-
 
 _LONG = 1 << 16  # terms beyond which a bound's own sum is taken in two stages
 
@@ -85,8 +97,8 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
     largest = multiply(plus(x.size, error, tiny)) if error is None else multiply(plus(x.size, x.reach, error, tiny))
     rounding = times(largest, (terms + 2) * u + 4 * terms * x.eps)
     moved = None if x.exact else lax.sub(largest, multiply(x.size))
-    moved = None if moved is None else times(lax.max(moved, jnp.zeros((), x.dtype)), 2.0 if x.reach is not x.error else 1.0)
-    return never_nan(model.total(out, moved, rounding, ulps=0, steps=terms, flushed=2 * terms))
+    moved = None if moved is None else times(maximum(moved, 0.0), 2.0 if x.reach is not x.error else 1.0)
+    return model.total(out, moved, rounding, ulps=0, steps=terms, flushed=2 * terms)
 
 
 @rule("reduce_max")
@@ -107,7 +119,7 @@ def _extreme(operand: Annotated, out: Any, largest: Callable[[Any], Any], axes: 
     error = read_error(x)
     if error is None or not is_inexact(out.dtype) and x.exact:
         return None
-    error = jnp.broadcast_to(error, operand.value.shape)
+    error = never_nan(jnp.broadcast_to(error, operand.value.shape))
     top = x.high if sign > 0 else lax.neg(x.low)
     bottom = x.low if sign > 0 else lax.neg(x.high)
     best = lax.broadcast_in_dim(largest(bottom), top.shape, [i for i in range(top.ndim) if i not in axes])
@@ -120,7 +132,7 @@ def reduce_logic(model: Any, operands: Sequence[Annotated], outs: Sequence[Any],
     """Certain if every operand is."""
     if operands[0].error is None:
         return [None]
-    return [lax.reduce_max(operands[0].error, tuple(axes))]
+    return [lax.reduce_max(never_nan(operands[0].error), tuple(axes))]
 
 
 def _winner(name: str, sign: float) -> None:
@@ -140,8 +152,8 @@ def _winner(name: str, sign: float) -> None:
         positions = lax.broadcasted_iota(jnp.float32, shape, axis)
         chosen = lax.broadcast_in_dim(outs[0].astype(jnp.float32), shape, kept)
         distance = lax.reduce_max(where(possible, lax.abs(lax.sub(positions, chosen)), 0.0), (axis,))
-        certain = lax.reduce_max(jnp.broadcast_to(jnp.asarray(error, x.dtype), shape), (axis,))
-        return [where(lax.eq(certain, 0.0), 0.0, distance)]
+        certain = lax.reduce_max(never_nan(jnp.broadcast_to(jnp.asarray(error, x.dtype), shape)), (axis,))
+        return [where(equal(certain, 0.0), 0.0, distance)]
 
 
 _winner("argmax", 1.0)
@@ -172,7 +184,7 @@ def cummax(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
     error = read_error(x) if is_inexact(outs[0].dtype) else x.error
     if error is None:
         return [None]
-    return [where(lax.eq(outs[0], outs[0]), lax.cummax(error, axis=axis, reverse=reverse), np.inf)]
+    return [where(lax.eq(outs[0], outs[0]), lax.cummax(never_nan(error), axis=axis, reverse=reverse), np.inf)]
 
 
 @rule("sort")
@@ -192,7 +204,7 @@ def sort(
     shape, kept = outs[0].shape, [i for i in range(outs[0].ndim) if i != dimension]
 
     def spread(v: Any) -> Any:
-        return lax.broadcast_in_dim(lax.reduce_max(jnp.broadcast_to(v, shape), (dimension,)), shape, kept)
+        return lax.broadcast_in_dim(lax.reduce_max(never_nan(jnp.broadcast_to(v, shape)), (dimension,)), shape, kept)
 
     largest = spread(jnp.asarray(0.0 if error is None else error, key.dtype))
     results = [where(lax.eq(outs[0], outs[0]), largest, np.inf)]
@@ -215,9 +227,9 @@ def _order_in_doubt(values: Any, error: Any, dimension: int, spread: Callable[[A
         return jnp.zeros(values.shape, bool)
     gaps = lax.sub(lax.slice_in_dim(keys, 1, n, axis=dimension), lax.slice_in_dim(keys, 0, n - 1, axis=dimension))
     room = times(lax.slice_in_dim(error, 1, n, axis=dimension), 4.0)
-    close = lax.bitwise_and(lax.bitwise_not(lax.gt(gaps, room)), lax.gt(room, 0.0))
+    close = lax.bitwise_and(lax.bitwise_not(lax.gt(gaps, room)), less(0.0, room))
     padded = lax.pad(close.astype(jnp.float32), 0.0, [(0, int(i == dimension), 0) for i in range(values.ndim)])
-    return lax.gt(spread(padded), 0.0)
+    return less(0.0, spread(padded))
 
 
 @rule("cumlogsumexp")
@@ -227,6 +239,6 @@ def cumlogsumexp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any],
     x = Ball(operands[0], error_dtype(out.dtype))
     size = lax.cummax(plus(lax.abs(out).astype(x.dtype), x.size, 1.0), axis=axis, reverse=reverse)
     rounding = times(size, 16 * out.shape[axis] * format_of(out.dtype).unit_roundoff)
-    moved = None if x.exact else lax.cummax(x.error, axis=axis, reverse=reverse)
+    moved = None if x.exact else lax.cummax(never_nan(x.error), axis=axis, reverse=reverse)
     return [model.total(out, moved, rounding, ulps=4)]
 

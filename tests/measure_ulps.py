@@ -1,0 +1,92 @@
+"""Measures the errors of XLA's elementary functions on this machine, in units of the table's own scale.
+
+Run by hand after an upgrade of jaxlib or on a new CPU: ``python tests/measure_ulps.py [count]``. Prints, per function and format, the
+largest error found, in vector code and in a loop body, beside the factor of `precjax/platforms/cpu.csv`; a star marks a
+factor that is too small. float32 and the 16-bit formats are judged against float64, float64 against the 80-bit long double.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from jax import lax
+
+from precjax import platforms
+from precjax._rounding import format_of
+
+FUNCTIONS = {
+    "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log2": np.log2, "log1p": np.log1p,
+    "logistic": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh,
+    "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
+    "atan": np.arctan, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt,
+    "erf": scipy.special.erf, "erfc": scipy.special.erfc, "erf_inv": scipy.special.erfinv,
+}  # fmt: skip
+DOUBLE_ONLY = ("erf", "erfc", "erf_inv")  # no long double reference
+
+
+def samples(dtype, count, rng):
+    """Bit patterns of every binade, and numbers of moderate size."""
+    bits = np.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
+    patterns = rng.integers(0, np.iinfo(bits).max, count, dtype=bits, endpoint=True).view(dtype)
+    near = [rng.uniform(-1, 1, count), rng.uniform(-12, 12, count), rng.uniform(-100, 100, count), 1 + rng.normal(0, 0.1, count)]
+    return np.concatenate([patterns, *(x.astype(dtype) for x in near)])
+
+
+def scale_of(kind, x, y):
+    """What the factor of the table multiplies, besides the unit roundoff."""
+    with np.errstate(all="ignore"):
+        return {
+            "value": np.abs(y),
+            "value_x": np.abs(y) * (1 + np.abs(x)),
+            "value_x2": np.abs(y) * (1 + x * x),
+            "value_log": np.abs(y) * (1 + np.abs(np.log(np.abs(x)))),
+            "conditioned": np.abs(y) + np.abs(x) * np.sqrt(np.pi) / 2 * np.exp(np.minimum(y * y, 700)),
+        }[kind]
+
+
+def in_loop(function, x):
+    """The function in the body of a scan, where other code is generated."""
+    return lax.scan(lambda carry, v: (carry, function(v)), 0, x)[1]
+
+
+def worst(name, dtype, x, got, accuracy):
+    """The largest error in units of u scale among normal results of normal operands."""
+    wide = np.longdouble if dtype == np.float64 else np.float64
+    with np.errstate(all="ignore"):
+        exact = FUNCTIONS[name](x.astype(wide))
+        fmt = format_of(dtype)
+        size = np.abs(exact)
+        normal = np.isfinite(exact) & np.isfinite(got.astype(wide)) & (size > 4 * fmt.smallest_normal) & (size < fmt.largest)
+        normal &= (np.abs(x) >= fmt.smallest_normal) | (x == 0)
+        error = np.abs(got.astype(wide) - exact) / (scale_of(accuracy.scale, x.astype(wide), exact) * fmt.unit_roundoff)
+    error = np.where(normal, error, 0)
+    place = int(np.argmax(error))
+    return float(error[place]), x[place]
+
+
+def main(count):
+    jax.config.update("jax_enable_x64", True)
+    rng = np.random.default_rng(0)
+    table = platforms.platform("cpu")
+    print(f"{'function':10} {'format':9} {'factor':>7} {'vector':>8} {'loop':>8}   at")
+    for dtype in (np.float32, np.float64, jnp.bfloat16, np.float16):
+        x = samples(dtype, count, rng)
+        for name in FUNCTIONS:
+            if dtype == np.float64 and name in DOUBLE_ONLY:
+                continue
+            accuracy = table.accuracy(name, dtype)
+            function = getattr(lax, name, None) or getattr(jnp, name)  # log2 is a primitive since 0.12
+            vector, at = worst(name, dtype, x, np.asarray(jax.jit(function)(x)), accuracy)
+            few = x[:: max(1, len(x) // 50000)]
+            loop, at_loop = worst(name, dtype, few, np.asarray(jax.jit(in_loop, static_argnums=0)(function, few)), accuracy)
+            bad = "*" if max(vector, loop) > accuracy.factor else " "
+            where = at if vector >= loop else at_loop
+            print(f"{name:10} {np.dtype(dtype).name:9} {accuracy.factor:7} {vector:8.3f} {loop:8.3f} {bad} {where}", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
