@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m precjax", description="How many digits of a JAX program's numbers are right.")
+    about = "How many digits of a JAX program's numbers are right."
+    parser = argparse.ArgumentParser(prog="python -m precjax", description=about)
     parser.add_argument("--version", action="version", version=f"precjax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     demo = commands.add_parser(
@@ -35,14 +36,14 @@ def _parser() -> argparse.ArgumentParser:
         help="train a network on handwritten digits and bound the rounding errors of all that it computes",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.add_argument("--model", choices=("cnn", "mlp"), default="cnn", help="the network")
-    demo.add_argument(
-        "--contraction", choices=("componentwise", "normwise"), default="componentwise", help="how errors pass through products"
-    )
-    demo.add_argument("--epochs", type=_positive, default=20, help="passes over the training images")
-    demo.add_argument("--held-out", type=_images, default=360, metavar="IMAGES", help="images kept from training, and measured")
-    demo.add_argument("--seed", type=_natural, default=0, help="of the split, the parameters and the order")
-    demo.add_argument("--out", type=_picture, default=Path("precjax_demo.png"), metavar="FILE.png", help="where the picture goes")
+    contractions, picture = ("componentwise", "normwise"), Path("precjax_demo.png")
+    add = demo.add_argument
+    add("--model", choices=("cnn", "mlp"), default="cnn", help="the network")
+    add("--contraction", choices=contractions, default=contractions[0], help="how errors pass through products")
+    add("--epochs", type=_positive, default=20, help="passes over the training images")
+    add("--held-out", type=_images, default=360, metavar="IMAGES", help="images kept from training, and measured")
+    add("--seed", type=_natural, default=0, help="of the split, the parameters and the order")
+    add("--out", type=_picture, default=picture, metavar="FILE.png", help="where the picture goes")
     return parser
 
 

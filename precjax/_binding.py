@@ -9,7 +9,7 @@ import numpy as np
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import divide, dtype_of, is_inexact
+from precjax._rounding import divide, dtype_of, format_of, is_inexact
 
 
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -19,10 +19,15 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit for bit.
     """
     values = [x.value for x in operands]
-    if eqn.primitive.name == "div" and _real(values[0]):
+    if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
     return compat.bind(eqn, values)
 
+
+def _harmless(divisor: Annotated, value: Any) -> bool:
+    """A constant whose reciprocal is a normal number: two roundings, which the rule of division counts anyway."""
+    low, high = divisor.known[:2]
+    return low == high and low != 0 and format_of(dtype_of(value)).smallest_normal * 8 < 1 / abs(low) < 1e30
 
 def _real(value: Any) -> bool:
     dtype = dtype_of(value)

@@ -10,10 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jaxlib
 from jax import lax
 from jax.extend import core as jex
 from jax.extend import source_info_util
 from jax.extend.core import primitives
+
+
+def jaxlib_before(version: str) -> bool:
+    """Whether the installed jaxlib is older than a version such as "0.12"."""
+    wanted = tuple(map(int, version.split(".")))
+    return tuple(int(part) for part in jaxlib.__version__.split(".")[: len(wanted)]) < wanted
 
 
 def open_jaxpr(jaxpr: Any) -> Any:

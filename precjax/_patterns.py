@@ -70,26 +70,33 @@ def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
 
 
 def reduced_along(moved: Annotated, reduction: str, x: Annotated) -> tuple[int, ...] | None:
-    """The axes if `moved` is the reduction of x over them, laid out so that every element of x meets its own.
-
-    Follows broadcasts and reshapes back to the reduction, then its axes forward through them.
-    """
-    chain = [moved]
-    while (previous := _before_move(chain[-1])) is not None:
-        chain.append(previous)
-    source = chain.pop()
-    if not made_by(source, reduction) or source.origin.operands[0] is not x:
+    """The axes if `moved` is the reduction of x over them, laid out so that every element of x meets its own."""
+    chain = _chain(moved, _before_move)
+    if not made_by(chain[-1], reduction) or chain[-1].origin.operands[0] is not x:
         return None
-    axes, shape = tuple(source.origin.eqn.params["axes"]), np.shape(x.value)
+    axes = tuple(chain[-1].origin.eqn.params["axes"])
+    return axes if _meets(chain, axes, np.shape(x.value)) else None
+
+
+def _chain(x: Annotated, step: Any) -> list[Annotated]:
+    """From an array back to where `step` finds nothing before it."""
+    chain = [x]
+    while (previous := step(chain[-1])) is not None:
+        chain.append(previous)
+    return chain
+
+
+def _meets(chain: list[Annotated], axes: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a reduction over axes of an array of this shape, moved along the chain, is laid out against that array."""
     places: list[int | None] | None = [d for d in range(len(shape)) if d not in axes]
-    for step in reversed(chain):
+    for step in reversed(chain[:-1]):
         places = _after_move(step, places)
         if places is None:
-            return None
+            return False
     lone = [d for d, n in enumerate(shape) if n == 1]
     wanted = [d if d not in axes and d not in lone else None for d in range(len(shape))]
     found = [None if d in lone else d for d in places]
-    return axes if found == wanted or (not places and not any(d is not None for d in wanted)) else None
+    return found == wanted or (not places and not any(d is not None for d in wanted))
 
 
 def _before_move(x: Annotated) -> Annotated | None:
@@ -124,3 +131,87 @@ def _after_move(step: Annotated, places: list[Any]) -> list[Any] | None:
         following = iter(p for p, n in zip(places, before, strict=True) if n != 1)
         return [next(following) if n != 1 else None for n in after]
     return places
+
+
+class Normalized(NamedTuple):
+    """y / sqrt(variance of y + eps), perhaps times a scale: at most sqrt(count) in size, times the scale."""
+
+    count: int
+    scale: Annotated | None
+
+
+def normalized(a: Annotated, b: Annotated, quotient: bool) -> Normalized | None:
+    """Whether a b, or a / b, is LayerNorm, BatchNorm or RMSNorm of something."""
+    if quotient:
+        return _normalized_by(a, b, "sqrt", None)
+    for y, factor in ((a, b), (b, a)):
+        candidates = [(factor, None)]
+        if made_by(factor, "mul"):
+            p, q = factor.origin.operands
+            candidates += [(p, q), (q, p)]
+        for root, scale in candidates:
+            found = _normalized_by(y, root, "rsqrt", scale)
+            if found is not None:
+                return found
+    return None
+
+
+def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotated | None) -> Normalized | None:
+    """Follows the root back through eps, guards and moves to a sum of squares of what y is."""
+    chain = _chain(root, _before_variance)
+    source = chain[-1]
+    names = [x.origin.eqn.primitive.name for x in chain if x.origin is not None]
+    if names.count(function) != 1 or "rsqrt" in names and function == "sqrt" or not made_by(source, "reduce_sum"):
+        return None
+    axes, shape = tuple(source.origin.eqn.params["axes"]), np.shape(y.value)
+    count = math.prod(np.shape(source.origin.operands[0].value)[d] for d in axes)
+    squared = _squared(source.origin.operands[0])
+    means = [x for x in chain if made_by(x, "div")]
+    if squared is None or len(means) != 1 or means[0].origin.operands[1].known[:2] != (float(count), float(count)):
+        return None
+    differences = [x for x in chain if made_by(x, "sub")]
+    if made_by(y, "sub") and y.origin.operands[1].known[:2] == (0.0, 0.0):  # RMSNorm written as a LayerNorm of mean 0
+        y = y.origin.operands[0]
+    if not differences:
+        centred = squared is y
+    else:
+        # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
+        mean = _squared(differences[0].origin.operands[1])
+        centred = len(differences) == 1 and mean is not None and _is_centred(y, squared, mean, axes, count)
+    return Normalized(count, scale) if centred and _meets(chain, axes, shape) else None
+
+
+def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ...], count: int) -> bool:
+    """Whether y is x - mean, and `mean` the mean of x over axes."""
+    if not made_by(y, "sub") or y.origin.operands[0] is not x:
+        return False
+    moves = _chain(y.origin.operands[1], _before_move)
+    total = moves[-1].origin.operands if made_by(moves[-1], "div") else (None, None)
+    if moves[-1] is not mean or total[1].known[:2] != (float(count), float(count)) or not made_by(total[0], "reduce_sum"):
+        return False
+    reduction = total[0].origin
+    same = reduction.operands[0] is x and tuple(reduction.eqn.params["axes"]) == axes
+    return same and _meets([*moves, total[0]], axes, np.shape(x.value))
+
+
+def _squared(x: Annotated) -> Annotated | None:
+    """What x is the square of."""
+    if made_by(x, "square") or (made_by(x, "integer_pow") and x.origin.eqn.params["y"] == 2):
+        return x.origin.operands[0]
+    if made_by(x, "mul") and x.origin.operands[0] is x.origin.operands[1]:
+        return x.origin.operands[0]
+    return None
+
+
+def _before_variance(x: Annotated) -> Annotated | None:
+    """One step back from the root of a variance: through moves, eps >= 0, max(0, .), the division by n, and - mean**2."""
+    if (previous := _before_move(x)) is not None or x.origin is None:
+        return previous
+    operands = x.origin.operands
+    if made_by(x, "sqrt", "rsqrt", "div") or (made_by(x, "sub") and _squared(operands[1]) is not None):
+        return operands[0]
+    if made_by(x, "add", "max") and len(operands) == 2:
+        for kept, other in (operands, operands[::-1]):
+            if other.known.low == other.known.high and (other.known.low >= 0 if made_by(x, "add") else other.known.low == 0):
+                return kept
+    return None

@@ -18,7 +18,8 @@ class Bits(NamedTuple):
 
     Attributes:
         name: of the layer or parameter.
-        bits: float32 ``(n,)``, of every number but exact zeros, such as gradients of units that are off.
+        bits: float32 ``(n,)``, of every number but zeros, such as gradients of units that are off: a zero has no digits that
+            could be right.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Forward(NamedTuple):
 
     Attributes:
         logits: `precjax.Tracked` ``(n, 10)``.
-        winner: `precjax.Tracked` int32 ``(n,)``, the position of the largest logit; error 0 where no rounding can change it.
+        winner: `precjax.Tracked` int32 ``(n,)``, where the largest logit is; error 0 where no rounding can change it.
         layers: bits of each layer's output, in the order of the computation.
     """
 
@@ -48,7 +49,8 @@ def measure_forward(trainer: Trainer, state: State, digits: Digits, bound: precj
     """Bounds of all layers' outputs and of the prediction."""
 
     def forward(parameters: Any, images: Any) -> tuple[Any, Any, Any]:
-        logits, captured = trainer.network.apply(parameters, images, capture_intermediates=True, mutable=["intermediates"])
+        capture = {"capture_intermediates": True, "mutable": ["intermediates"]}
+        logits, captured = trainer.network.apply(parameters, images, **capture)
         layers = {name: calls["__call__"] for name, calls in captured["intermediates"].items() if name != "__call__"}
         return logits, jnp.argmax(logits, axis=-1), layers
 
@@ -70,9 +72,8 @@ def measure_step(trainer: Trainer, state: State, digits: Digits, bound: precjax.
 
 
 def _bits(tracked: precjax.Tracked) -> list[Bits]:
-    named = jax.tree_util.tree_leaves_with_path(tracked.exact_bits)
-    pairs = zip(named, jax.tree.leaves(tracked.value), jax.tree.leaves(tracked.error), strict=True)
-    return [Bits(_name(path), np.asarray(bits)[np.asarray(value != 0)]) for (path, bits), value, error in pairs]
+    bits, values = jax.tree.leaves(tracked.exact_bits), jax.tree_util.tree_leaves_with_path(tracked.value)
+    return [Bits(_name(path), np.asarray(b)[np.asarray(v) != 0]) for (path, v), b in zip(values, bits, strict=True)]
 
 
 def _name(path: Any) -> str:

@@ -21,7 +21,7 @@ _LEARNING_RATE = 5e-3
 
 
 def run(*, model: str, contraction: str, epochs: int, held_out: int, seed: int, out: Path, console: Console) -> None:
-    """Trains a network on handwritten digits, prints proved error bounds of all that it computes, and saves a picture of them.
+    """Trains a network on handwritten digits, then prints and draws proved error bounds of all that it computes.
 
     Args:
         model: ``"cnn"`` or ``"mlp"``.
@@ -45,10 +45,10 @@ def run(*, model: str, contraction: str, epochs: int, held_out: int, seed: int, 
     console.print(_tables.bits(f"Activations of {held_out} held-out digits", "layer", forward.layers))
 
     batch = unseen.first(_BATCH)
-    gradient = measure_gradient(trainer, state, batch, bound)
-    console.print(_tables.bits(f"Gradient of the loss of {len(batch.labels)} of them", "parameter", gradient))
+    gradients = [measure_gradient(trainer, each, batch, bound) for each in (trainer.start(seed), state)]
+    console.print(_tables.gradients(f"Gradient of the mean loss of {len(batch.labels)} of them", *gradients))
     step = measure_step(trainer, state, batch, bound)
-    console.print(_tables.bits("Parameters after one more step of Adam on these", "parameter", step))
+    console.print(_tables.bits("Parameters after one more Adam step", "parameter", step))
 
-    draw(forward.layers, gradient, out)
+    draw(forward.layers, *gradients, out=out)
     console.print(f"Picture of the bits of every layer: {out}", soft_wrap=True)

@@ -14,8 +14,8 @@ from precjax.demo._measurement import Bits, Forward
 
 
 def logits(forward: Forward, digits: Digits, *, shown: int) -> Table:
-    """The logits of the first few digits: their certain decimals, then question marks."""
-    table = Table(title="Logits: certain decimals, then question marks", caption="bold: largest")
+    """The logits of the first few digits: their certain digits, then question marks."""
+    table = Table(title="Logits: certain digits, then question marks")
     table.add_column("class", justify="right")
     for i in range(min(shown, len(digits.labels))):
         table.add_column(f"{_drawing(digits.images[i])}\n{_verdict(forward, i)}", justify="left", no_wrap=True)
@@ -42,7 +42,8 @@ def _logit(forward: Forward, i: int, c: int) -> str:
 def print_certified(console: Console, forward: Forward, digits: Digits) -> None:
     """Which predictions no rounding can change, and which it might."""
     count, right = len(digits.labels), int(np.sum(forward.winner.value == digits.labels))
-    console.print(f"{int(forward.certified.sum())} of {count} predictions are certified: no rounding can flip the argmax.", end=" ")
+    certified = int(forward.certified.sum())
+    console.print(f"{certified} of {count} predictions are certified: no rounding can flip the argmax.")
     console.print(f"{right} of {count} are right.")
     doubtful = np.flatnonzero(~forward.certified)
     for i in doubtful[:5]:
@@ -54,12 +55,25 @@ def print_certified(console: Console, forward: Forward, digits: Digits) -> None:
 
 def bits(title: str, what: str, layers: Iterable[Bits]) -> Table:
     """Exact bits of each layer."""
-    table = Table(title=title, caption="exact bits: proved, of 24; exact zeros left out")
-    table.add_column(what)
-    for name in ("numbers", "min bits", "median bits"):
-        table.add_column(name, justify="right")
+    table = _bits_table(title, what, "min", "median")
     for layer in layers:
         table.add_row(layer.name, f"{layer.bits.size:,}", *_summary(layer.bits))
+    return table
+
+
+def gradients(title: str, before: Iterable[Bits], after: Iterable[Bits]) -> Table:
+    """Exact bits of each parameter's gradient, before and after training."""
+    table = _bits_table(title, "parameter", "untrained\nmin", "untrained\nmedian", "trained\nmin", "trained\nmedian")
+    for start, end in zip(before, after, strict=True):
+        table.add_row(end.name, f"{end.bits.size:,}", *_summary(start.bits), *_summary(end.bits))
+    return table
+
+
+def _bits_table(title: str, what: str, *columns: str) -> Table:
+    table = Table(title=title, caption="exact bits of 24; zeros left out")
+    table.add_column(what, no_wrap=True)
+    for name in ("numbers", *columns):
+        table.add_column(name, justify="right")
     return table
 
 

@@ -143,7 +143,7 @@ class WorstCase(ErrorModel):
         """
         dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
         own = format_of(dtype)
-        growth = 1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff
+        growth = 1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
         # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
         rounding = times(magnitude(out, dtype), max(ulps, _TRACE) * u * growth)
         underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal

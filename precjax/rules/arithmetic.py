@@ -23,7 +23,19 @@ from precjax import _patterns as patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import enlarged, equal, error_dtype, format_of, is_inexact, plus, ratio, same_shape, times, where
+from precjax._rounding import (
+    enlarged,
+    equal,
+    error_dtype,
+    format_of,
+    is_inexact,
+    maximum,
+    minus,
+    plus,
+    ratio,
+    times,
+    where,
+)
 from precjax.rules.compound import tightest
 from precjax.rules.decision import above
 from precjax.rules.integer import combine_integers, spoiled
@@ -58,14 +70,12 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = _two_sum_error(a, b, out, sign)
     else:
         error = model.total(out, a.absorbed, b.absorbed)
-    if not (a.operand.known.masked or b.operand.known.masked):
-        return error
-    # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
-    sizes = [x.size for x in (a, b) if not isinstance(x.size, float) or x.size == np.inf]
-    largest = lax.max(*same_shape(*sizes)) if len(sizes) == 2 else jnp.asarray(sizes[0], a.dtype)
-    infinite = lax.bitwise_and(_full(equal(largest, np.inf), out), lax.eq(lax.abs(out), jnp.asarray(np.inf, out.dtype)))
-    kept = plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal)
-    return where(infinite, kept, error)
+    for x in (a, b):
+        if x.operand.known.masked:
+            # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
+            infinite = lax.bitwise_and(_full(equal(jnp.asarray(x.size), np.inf), out), equal(lax.abs(out), np.inf))
+            error = where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
+    return error
 
 
 def _full(x: Any, out: Any, dtype: Any = None) -> Any:
@@ -107,7 +117,7 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
                 return [jnp.broadcast_to(x.error, out.shape)]
             return [model.total(out, times(x.absorbed, factor), ulps=0)]
     error = model.total(out, _product_error(a, b, a.absorbed, b.absorbed), flushed=2)
-    return [tightest(model, operands, out, error)]
+    return [tightest(model, operands, out, error, quotient=False)]
 
 
 def _product_error(a: Ball, b: Ball, ea: Any, eb: Any) -> Any:
@@ -127,7 +137,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     if not is_inexact(out.dtype):
         return [spoiled(model, operands, out)]
     error = _quotient_error(model, a, b, out)
-    return [tightest(model, operands, out, error)]
+    return [tightest(model, operands, out, error, quotient=True)]
 
 
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
@@ -139,13 +149,15 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     ulps += 4.5 if format_of(out.dtype).smallest_normal * format_of(out.dtype).largest < 4 else 0.0
     if isinstance(b.size, float):
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
-    near = b.size if b.exact else b.near
-    # The smallest normal makes up for what underflows before the quotient, and turns a subnormal divisor into inf.
-    numerator = plus(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error), format_of(b.dtype).smallest_normal)
-    error = ratio(numerator, near)
-    if b.error is not None:
-        error = plus(error, times(error, ratio(b.error, near)))
-    return model.total(out, error, ulps=ulps, steps=12)
+    numerator = plus(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error))
+    if b.exact:
+        return model.total(out, ratio(jnp.asarray(0.0 if numerator is None else numerator, b.dtype), b.size), ulps=ulps, steps=12)
+    if max(b.operand.known.low, -b.operand.known.high) > 0:
+        error = ratio(numerator, b.near)
+        return model.total(out, error, times(error, ratio(b.error, b.near)), ulps=ulps, steps=12)
+    # T (1 + e / near) <= numerator / (near - e)
+    near = maximum(minus(b.near, times(b.error, 1 + 4 * b.eps)), 0.0)
+    return model.total(out, ratio(numerator, near), ulps=ulps, steps=16)
 
 
 def _is_power_of_two(known: Any) -> bool:

@@ -18,49 +18,50 @@ from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import format_of, minimum, plus, times, where
+from precjax._rounding import enlarged, format_of, less, maximum, minimum, minus, plus, times, where
 
 
-def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any) -> Any:
+def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any, quotient: bool) -> Any:
     """The error of a product or quotient, lowered where it completes a pattern."""
-    for refine in (_softmax, _part_of_sum, _normalized, _adam):
-        bound = refine(model, operands, out, error.dtype)
+    for refine in (_softmax, _part_of_sum, _normalized) if quotient else (_normalized,):
+        bound = refine(model, operands, out, error.dtype, quotient)
         if bound is not None:
             return minimum(error, bound)
     return error
 
 
-def _is_quotient(operands: Sequence[Annotated], out: Any) -> bool:
-    return operands[0].value.shape == out.shape
-
-
-def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any) -> Any:
+def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, quotient: bool) -> Any:
     """Softmax p of x, shifted by any m: the error of m cancels.
 
-    Let d_i bound the error of log exp(x_i - m) as computed, but for m: e_i + u |s_i| and the roundings of exp, sum and quotient. Then
-    p*_i / p'_i lies within exp(+-(d_i + W)), W = sum_j p_j (exp(d_j) - 1) (numerator and denominator move by at most that), and
-    p is at most 1. Terms with large d are masked ones: exp(s_j + 2 d_j) bounds p_j exp(d_j), as the largest term is exp(0).
+    Let d_i bound the error of the computed log exp(x_i - m), but for that of m: e_i + u |s_i| and the rounding of exp. On the way from the
+    exact to the computed logarithms, dp_i = p_i ((1 - p_i) d_i + sum_{j != i} p_j d_j), every p_j changing by at most
+    exp(d_j + W), W = sum_j p_j (exp(d_j) - 1) exp(d_j). Sum and quotient round once more. Terms with large d are masked ones:
+    exp(s_j + 3 d_j) bounds their part, as the largest term is exp(0). Where d or W is large, p is still at most 1.
     """
-    pattern = patterns.softmax(*operands) if len(operands) == 2 else None
+    pattern = patterns.softmax(*operands)
     if pattern is None:
         return None
     s, x = Ball(pattern.shifted, dtype), Ball(pattern.operand, dtype)
     n = math.prod(out.shape[a] for a in pattern.axes)
-    u = format_of(out.dtype).unit_roundoff
-    roundings = (platforms.current().accuracy("exp", out.dtype).factor + model.sum_rounding(n, out.dtype) / u + 6) * u
-    d = times(plus(x.error, times(s.size, 2 * u), roundings), 1 + 8 * s.eps)
+    u, own = format_of(out.dtype).unit_roundoff, format_of(dtype)
+    exp_rounding = 4 * platforms.current().accuracy("exp", out.dtype).factor * u  # also next to the largest number
+    last = (model.sum_rounding(n, out.dtype) + 3 * u) * (1 + 4 * n * u)
+    d = times(plus(x.error, times(s.size, 2 * u), exp_rounding + u), 1 + 8 * s.eps)
     p = lax.abs(out).astype(dtype)
-    half = jnp.full_like(d, 0.5)
-    small = times(p, d, plus(times(d, 0.65), 1.0), plus(times(d, 1.3), 1.0))
-    moved = where(lax.lt(d, half), small, times(lax.exp(plus(s.high, times(d, 2.0))), 1.7))
-    weight = lax.reduce_sum(moved, pattern.axes)
-    weight = times(plus(weight, n * 4 * format_of(dtype).smallest_normal), 1 + (2 * n + 8) * format_of(dtype).unit_roundoff)
+    part = where(
+        less(d, 0.5),
+        times(p, d, plus(times(d, 0.65), 1.0), plus(times(d, 1.3), 1.0)),
+        times(lax.exp(plus(s.high, times(d, 3.0))), 1.7),
+    )
+    weight = enlarged(lax.reduce_sum(part, pattern.axes), n, dtype, flushed=4 * n)
     weight = lax.broadcast_in_dim(weight, out.shape, [i for i in range(out.ndim) if i not in pattern.axes])
-    b = plus(d, times(weight, plus(times(weight, 1.2), 1.0)))
-    eighth = jnp.full_like(d, 0.125)
-    regular = lax.bitwise_and(lax.lt(d, eighth), lax.lt(weight, eighth))
-    tiny = 4 * platforms.current().underflow(out.dtype)
-    bound = plus(times(p, b, plus(times(b, 2.0), 1.0), 1 + 4 * u + 32 * s.eps), tiny)
+    rest = times(weight, 4 * n * own.unit_roundoff)
+    others = plus(maximum(minus(weight, part), 0.0), rest)
+    own_share = plus(maximum(minus(1.0, p), 0.0), last + u)
+    moved = plus(times(plus(own_share, others), d), others)
+    bent = plus(times(plus(d, weight), 4.0), 1.0 + 32 * s.eps)
+    bound = plus(times(p, bent, plus(moved, last)), 4 * platforms.current().underflow(out.dtype))
+    regular = lax.bitwise_and(less(d, 0.125), less(weight, 0.125))
     return where(regular, bound, _at_most(out, dtype, 0.0, 1.0))
 
 
@@ -71,18 +72,24 @@ def _at_most(out: Any, dtype: Any, low: float, high: float) -> Any:
     return times(distance, 1 + 8 * format_of(out.dtype).unit_roundoff)
 
 
-def _part_of_sum(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any) -> Any:
+def _part_of_sum(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, quotient: bool) -> Any:
     """A non-negative number over a sum that contains it lies in [0, 1]."""
     if operands[0].known.low < 0 or patterns.part_of_sum(*operands) is None:
         return None
     return _at_most(out, dtype, 0.0, 1.0)
 
 
-def _normalized(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any) -> Any:
-    """LayerNorm, RMSNorm: |x_i| / sqrt(mean of squares + eps) <= sqrt(n), times what else is multiplied."""
-    return None
+def _normalized(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, quotient: bool) -> Any:
+    """LayerNorm, BatchNorm, RMSNorm: y_i**2 <= sum of squares = n variance, so |y_i| / sqrt(variance + eps) <= sqrt(n).
+
+    The exact result, times a scale s, lies within sqrt(n) |s*|; so the error is at most |value| + sqrt(n) (|s| + e_s).
+    """
+    pattern = patterns.normalized(*operands, quotient)
+    if pattern is None:
+        return None
+    size = jnp.asarray(1.0, dtype) if pattern.scale is None else _size(Ball(pattern.scale, dtype))
+    return times(plus(lax.abs(out).astype(dtype), times(size, math.sqrt(pattern.count))), 1 + 16 * format_of(out.dtype).unit_roundoff)
 
 
-def _adam(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any) -> Any:
-    """Adam's quotient."""
-    return None
+def _size(x: Ball) -> Any:
+    return jnp.asarray(plus(x.size, x.error), x.dtype)

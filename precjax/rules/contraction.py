@@ -21,7 +21,7 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, rule
-from precjax._rounding import enlarged, error_dtype, format_of, is_inexact, plus, times
+from precjax._rounding import error_dtype, format_of, is_inexact, plus, times
 from precjax.rules.integer import combine_integers
 
 
@@ -40,20 +40,19 @@ class Bilinear(NamedTuple):
 
 
 def componentwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
-    """a * b itself, rounded up."""
-    steps = bilinear.terms + 2
-    return enlarged(bilinear.product(a, b), steps, dtype, flushed=2 * steps)
+    """a * b itself; the caller makes up for its rounding."""
+    return bilinear.product(a, b)
 
 
 def normwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
-    """|a|_2 |b|_2, rounded up."""
+    """|a|_2 |b|_2; the caller makes up for its rounding."""
     left, right = (norm(x) for norm, x in zip(bilinear.norms, (a, b), strict=True))
-    return enlarged(lax.mul(*jnp.broadcast_arrays(left, right)), bilinear.terms + 8, dtype)
+    return lax.mul(*jnp.broadcast_arrays(left, right))
 
 
 def norm(squares: Any, terms: int, dtype: Any) -> Any:
-    """The root of a sum of squares, rounded up; squares that underflow are made up for."""
-    return enlarged(lax.sqrt(plus(squares, terms * format_of(dtype).smallest_normal)), terms, dtype)
+    """The root of a sum of squares; squares that underflow are made up for."""
+    return lax.sqrt(plus(squares, terms * format_of(dtype).smallest_normal))
 
 
 def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear, rounding: float) -> Any:
@@ -69,7 +68,7 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     else:
         bound = plus(contract(big_a, plus(b.error, times(big_b, rounding))), contract(a.error, big_b))
     once_more = 1.0 if _accumulator(out.dtype) != out.dtype else 0.0
-    return model.total(out, bound, ulps=once_more, steps=16, flushed=2 * bilinear.terms)
+    return model.total(out, bound, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
 
 
 def _size(x: Ball, read: float) -> Any:

@@ -71,6 +71,7 @@ _SCALES: dict[str, Callable[[Ball, Any, float, Any], Any]] = {
     "value_x2": lambda x, y, k, fmt: times(y, x.far, x.far, k),
     "value_log": lambda x, y, k, fmt: times(y, _log_size(x), k),
     "conditioned": lambda x, y, k, fmt: times(lax.exp(times(y, y, 1.01)), x.far, k),
+    "near_largest": lambda x, y, k, fmt: times(where(less(y, fmt.largest / 4), 0.0, y), 3 * k),
     "reciprocal": lambda x, y, k, fmt: 1.01 / fmt.largest,  # 1 / t is 0 where t overflows
 }
 
@@ -110,7 +111,11 @@ def _over_low(shift: float = 0.0, factor: float = 1.0) -> Spread:
 
 
 def _sqrt_spread(x: Ball, y: Any) -> Any:
-    """|a - b| / (sqrt a + sqrt b), and at most sqrt |a - b|; a square root of a negative number does not exist."""
+    """|a - b| / (sqrt a + sqrt b), and at most sqrt |a - b|, for exact operands that have a root.
+
+    The ball of a computed sum of squares near 0 holds negative numbers, although the exact one never is: inf there would make Adam's
+    and every norm's gradient useless at 0.
+    """
     near = lax.sqrt(x.near)
     other = y if x.operand.known.settled else near
     return minimum(ratio(x.error, plus(other, near)), lax.sqrt(x.error))
@@ -195,18 +200,22 @@ def _gauss_spread(x: Ball, y: Any) -> Any:
 
 
 def _arc_spread(x: Ball, y: Any) -> Any:
-    """asin, acos: 1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the chord at the end of the domain."""
+    """asin, acos: 1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the chord at the end of the domain; inf where x may leave it."""
     room = maximum(minus(1.0, x.far), 0.0)
     slope = ratio(x.error, lax.sqrt(times(room, plus(x.far, 1.0), 1 - 8 * x.eps)))
     inside = minimum(slope, times(lax.sqrt(times(x.error, 0.5)), math.pi * 1.0001))
-    return where(lax.le(x.size, 1.0), inside, math.inf)
+    known = x.operand.known
+    if known.low >= -1.0 - 1e-9 and known.high <= 1.0 + 1e-9:
+        return inside
+    return where(less(minus(1.0, x.size), x.reach), math.inf, inside)
 
 
 def _acosh_spread(x: Ball, y: Any) -> Any:
-    """1 / sqrt(low**2 - 1), and at most acosh(1 + e) <= sqrt(2 e): acosh is concave."""
+    """1 / sqrt(low**2 - 1), and at most acosh(1 + e) <= sqrt(2 e): acosh is concave; inf where x may be below 1."""
     room = maximum(minus(x.low, 1.0), 0.0)
     slope = ratio(x.error, times(lax.sqrt(room), lax.sqrt(plus(x.low, 1.0)), 1 - 8 * x.eps))
-    return minimum(slope, times(lax.sqrt(times(x.error, 2.0)), 1.0001))
+    inside = minimum(slope, times(lax.sqrt(times(x.error, 2.0)), 1.0001))
+    return inside if x.operand.known.low >= 1.0 - 1e-9 else where(less(minus(x.value, 1.0), x.reach), math.inf, inside)
 
 
 def _atanh_spread(x: Ball, y: Any) -> Any:

@@ -20,7 +20,6 @@ from precjax._ball import Ball, read_error
 from precjax._registry import rule
 from precjax._rounding import (
     dtype_of,
-    enlarged,
     equal,
     error_dtype,
     format_of,
@@ -45,8 +44,7 @@ def summed(model: Any, x: Ball, terms: int, add: Callable[[Any], Any], out: Any,
     if weights is None:
         return None
     weights = jnp.broadcast_to(jnp.asarray(weights, x.dtype), np.shape(x.operand.value))
-    bound = enlarged(add(weights), terms if steps is None else steps, x.dtype)
-    return model.total(out, bound, ulps=0, flushed=2 * terms)
+    return model.total(out, add(weights), ulps=0, steps=terms if steps is None else steps, flushed=3 * terms)
 
 
 @rule("reduce_sum")
