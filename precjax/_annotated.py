@@ -38,10 +38,11 @@ class Known(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The equation that made an array, and the annotated operands it had: what patterns are matched on."""
+    """The equation that made an array, the annotated operands it had, and which result it is: what patterns are matched on."""
 
     eqn: Any
     operands: tuple[Annotated, ...]
+    index: int = 0
 
 
 class Annotated(NamedTuple):

@@ -72,10 +72,12 @@ def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Runs one equation."""
     handler = _CONTROL.get(eqn.primitive.name)
     if handler is not None:
-        return handler(model, eqn, operands)
-    results = model.apply(eqn, operands)
-    origin = Origin(eqn, tuple(operands))
-    return [Annotated(v, e, infer(eqn, operands, i, e), origin) for i, (v, e) in enumerate(results)]
+        results = handler(model, eqn, operands)
+        return [x._replace(origin=x.origin or Origin(eqn, tuple(operands), i)) for i, x in enumerate(results)]
+    pairs = model.apply(eqn, operands)
+    return [
+        Annotated(v, e, infer(eqn, operands, i, e), Origin(eqn, tuple(operands), i)) for i, (v, e) in enumerate(pairs)
+    ]
 
 
 def _schedule(body: Any) -> list[tuple[Any, list[Any]]]:

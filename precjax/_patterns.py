@@ -165,7 +165,7 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
         return None
     axes, shape = tuple(source.origin.eqn.params["axes"]), np.shape(y.value)
     count = math.prod(np.shape(source.origin.operands[0].value)[d] for d in axes)
-    squared = _squared(source.origin.operands[0])
+    squared = squared(source.origin.operands[0])
     means = [x for x in chain if made_by(x, "div")]
     if squared is None or len(means) != 1 or means[0].origin.operands[1].known[:2] != (float(count), float(count)):
         return None
@@ -176,7 +176,7 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
         centred = squared is y
     else:
         # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
-        mean = _squared(differences[0].origin.operands[1])
+        mean = squared(differences[0].origin.operands[1])
         centred = len(differences) == 1 and mean is not None and _is_centred(y, squared, mean, axes, count)
     return Normalized(count, scale) if centred and _meets(chain, axes, shape) else None
 
@@ -194,7 +194,7 @@ def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ..
     return same and _meets([*moves, total[0]], axes, np.shape(x.value))
 
 
-def _squared(x: Annotated) -> Annotated | None:
+def squared(x: Annotated) -> Annotated | None:
     """What x is the square of."""
     if made_by(x, "square") or (made_by(x, "integer_pow") and x.origin.eqn.params["y"] == 2):
         return x.origin.operands[0]
@@ -208,7 +208,7 @@ def _before_variance(x: Annotated) -> Annotated | None:
     if (previous := _before_move(x)) is not None or x.origin is None:
         return previous
     operands = x.origin.operands
-    if made_by(x, "sqrt", "rsqrt", "div") or (made_by(x, "sub") and _squared(operands[1]) is not None):
+    if made_by(x, "sqrt", "rsqrt", "div") or (made_by(x, "sub") and squared(operands[1]) is not None):
         return operands[0]
     if made_by(x, "add", "max") and len(operands) == 2:
         for kept, other in (operands, operands[::-1]):

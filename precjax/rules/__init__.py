@@ -1,6 +1,7 @@
 """The rules, one family of primitives per file; importing this package fills the table."""
 
 from precjax.rules import (  # noqa: F401
+    adam,
     arithmetic,
     contraction,
     control_flow,

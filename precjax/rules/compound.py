@@ -1,4 +1,4 @@
-"""Rules for whole patterns: softmax, normalisation, Adam's quotient.
+"""Rules for whole patterns: softmax, normalisation.
 
 Each is a theorem on a ratio whose size is bounded whatever its terms are, so that the error stays finite, and often small,
 where the errors of the terms alone would explode. Patterns are recognised in `_patterns`; the result here only ever lowers the
@@ -19,11 +19,12 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._rounding import enlarged, format_of, less, maximum, minimum, minus, plus, times, where
+from precjax.rules.adam import adam_bound
 
 
 def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any, quotient: bool) -> Any:
     """The error of a product or quotient, lowered where it completes a pattern."""
-    for refine in (_softmax, _part_of_sum, _normalized) if quotient else (_normalized,):
+    for refine in (_softmax, _part_of_sum, _normalized, adam_bound) if quotient else (_normalized,):
         bound = refine(model, operands, out, error.dtype, quotient)
         if bound is not None:
             return minimum(error, bound)

@@ -17,21 +17,25 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax import platforms
-from precjax._annotated import Annotated
+from precjax._annotated import Annotated, Known
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, rule
 from precjax._rounding import error_dtype, format_of, less, maximum, minimum, minus, plus, ratio, times, typed, where
 
 Spread = Callable[[Ball, Any], Any]
+Image = Callable[[Known], tuple[float, float] | None]
 
 
-def defelementary(name: str, spread: Spread, bounds: tuple[float, float] | None = None, singular: bool = False) -> None:
+def defelementary(
+    name: str, spread: Spread, bounds: tuple[float, float] | None = None, image: Image | None = None, singular: bool = False
+) -> None:
     """Registers an elementary function.
 
     Args:
         name: the primitive, with a row in the platform's table.
         spread: ``spread(x, y)``: upper bound of |f(x') - f(x*)| for an inexact `Ball` x and y = |value| in the dtype of errors.
         bounds: the range of f, if it is bounded: the error never exceeds the distance to its ends.
+        image: ``image(known)``: such a range where it follows from the static range of x, else None.
         singular: whether f or f' is unbounded at 0, so that reading a subnormal as 0 matters.
     """
 
@@ -39,6 +43,7 @@ def defelementary(name: str, spread: Spread, bounds: tuple[float, float] | None 
     def elementary(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
         out = outs[0]
         x = Ball(operands[0], error_dtype(out.dtype))
+        limits = bounds or (image and image(operands[0].known))
         y = lax.abs(out).astype(x.dtype)
         moved = spread(x, y) if not x.exact else _reading(x, singular)
         accuracy = platforms.current().accuracy(name, out.dtype)
@@ -46,7 +51,7 @@ def defelementary(name: str, spread: Spread, bounds: tuple[float, float] | None 
             raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
         more = _SCALES[accuracy.scale](x, y, accuracy.factor * format_of(out.dtype).unit_roundoff, format_of(out.dtype))
         error = model.total(out, moved, more, ulps=accuracy.factor, steps=24, flushed=2)
-        return [error if bounds is None else _inside(error, out, bounds)]
+        return [error if limits is None else _inside(error, out, limits)]
 
 
 def _reading(x: Ball, singular: bool) -> Any:
@@ -87,6 +92,15 @@ def _log_size(x: Ball) -> Any:
 def _exp_spread(x: Ball, y: Any) -> Any:
     small = times(y, x.error, plus(times(x.error, 0.6), 1.0), plus(times(x.error, 1.3), 1.0))
     return where(less(x.error, 0.5), small, times(lax.exp(x.high), 1.01))
+
+
+def _exp_image(known: Known) -> tuple[float, float] | None:
+    return (0.0, 1.0) if known.high <= 0 else None
+
+
+def _log_image(known: Known) -> tuple[float, float] | None:
+    """log of the sum of a shifted softmax lies between 0 and log n."""
+    return (math.log(known.low), math.log(known.high)) if 0 < known.low and known.high < math.inf else None
 
 
 def _exp2_spread(x: Ball, y: Any) -> Any:
@@ -239,10 +253,10 @@ def _erf_inv_spread(x: Ball, y: Any) -> Any:
     return times(x.error, lax.exp(times(end, end, 1.001)), math.sqrt(math.pi) / 2 * 1.01)
 
 
-defelementary("exp", _exp_spread)
+defelementary("exp", _exp_spread, image=_exp_image)
 defelementary("exp2", _exp2_spread)
 defelementary("expm1", _expm1_spread)
-defelementary("log", _over_low(), singular=True)
+defelementary("log", _over_low(), image=_log_image, singular=True)
 defelementary("log2", _over_low(factor=1.4427), singular=True)
 defelementary("log1p", _over_low(shift=1.0))
 defelementary("sqrt", _sqrt_spread, singular=True)
