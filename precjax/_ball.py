@@ -74,8 +74,8 @@ class Ball:
     @functools.cached_property
     def absorbed(self) -> Any:
         """The error, or the smallest normal number for an exact operand that may be subnormal."""
-        value = self.operand.value
-        if not self.exact or is_constant(value) or not is_inexact(dtype_of(value)):
+        value, known = self.operand.value, self.operand.known
+        if not self.exact or is_constant(value) or known.low == known.high or not is_inexact(dtype_of(value)):
             return self.error
         return platforms.current().read_loss(dtype_of(value)) or None
 

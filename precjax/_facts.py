@@ -7,7 +7,9 @@ largest term of a shifted softmax is 1, an index is below the length of its axis
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ import numpy as np
 
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated, Known
-from precjax._rounding import dtype_of, is_inexact
+from precjax._rounding import dtype_of, format_of, is_inexact
 
 Range = tuple[float, float]
 
@@ -36,6 +38,29 @@ _KEEPS_INFINITIES = frozenset({
 _SETTLED = MOVES - {"reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min"}
 
 
+def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
+    """The result of arithmetic on constants, if it is a number of the result's format: then nothing is rounded."""
+    fold = _FOLDS.get(eqn.primitive.name)
+    if fold is None or not all(x.known.low == x.known.high and math.isfinite(x.known.low) for x in operands):
+        return None
+    try:
+        exact = fold(*(Fraction(x.known.low) for x in operands))
+    except ZeroDivisionError:
+        return None
+    dtype = eqn.outvars[0].aval.dtype
+    if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
+        return None
+    number = float(np.asarray(float(exact), dtype))
+    normal = exact == 0 or format_of(dtype).smallest_normal <= abs(number) <= format_of(dtype).largest
+    return number if normal and Fraction(number) == exact else None
+
+
+_FOLDS: dict[str, Callable[..., Fraction]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
+    "max": max, "min": min, "convert_element_type": lambda x: x,
+}  # fmt: skip
+
+
 def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     """What is known of result number `index` of an equation."""
     name = eqn.primitive.name
@@ -43,6 +68,8 @@ def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Kn
     settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))
     if name in MOVES and not (name == "gather" and _fills(eqn)):
         return Known(moved.known.low, moved.known.high, settled, moved.known.masked)
+    if error is None and (number := folded(eqn, operands)) is not None:
+        return Known(number, number, True)
     find = _RANGES.get(name)
     low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
     if math.isnan(low) or math.isnan(high):
@@ -237,8 +264,3 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 @_range("reduce_prod", "cumprod")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
     return (0.0 if operands[0].known.low >= 0 else -math.inf), math.inf
-
-
-def literal(x: Annotated) -> float | None:
-    """The number, if the array is a constant known while tracing."""
-    return float(np.asarray(x.value)) if x.known.low == x.known.high and np.ndim(x.value) == 0 else None

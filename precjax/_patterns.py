@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precjax._annotated import Annotated
+from precjax._rounding import dtype_of, is_inexact
 
 _MOVES = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "stop_gradient", "copy", "copy_p"})
 
@@ -49,13 +50,14 @@ def shifted_difference(a: Annotated, b: Annotated) -> Shifted | None:
 
 
 def part_of_sum(a: Annotated, b: Annotated) -> tuple[int, ...] | None:
-    """The axes if b is the sum of a along them: then a / b is at most 1 for non-negative a."""
-    return reduced_along(b, "reduce_sum", a)
+    """The axes if b is the sum of a along them: then a / b is at most 1 for non-negative a. Sums of narrow formats are taken wider."""
+    return reduced_along(b, "reduce_sum", a, _before_move_or_cast)
 
 
 def softmax(a: Annotated, b: Annotated) -> Softmax | None:
     """Whether a / b is a softmax."""
     axes = part_of_sum(a, b)
+    a = _uncast(a)
     if axes is None or not made_by(a, "exp"):
         return None
     exponent = a.origin.operands[0]
@@ -65,14 +67,15 @@ def softmax(a: Annotated, b: Annotated) -> Softmax | None:
 
 def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
     """Whether x is exp(y - max(y)) over the same axes: its sum is at least 1."""
+    x = _uncast(x)
     shift = shifted(x.origin.operands[0]) if made_by(x, "exp") else None
     return shift is not None and shift.axes == tuple(axes)
 
 
-def reduced_along(moved: Annotated, reduction: str, x: Annotated) -> tuple[int, ...] | None:
+def reduced_along(moved: Annotated, reduction: str, x: Annotated, step: Any = None) -> tuple[int, ...] | None:
     """The axes if `moved` is the reduction of x over them, laid out so that every element of x meets its own."""
-    chain = _chain(moved, _before_move)
-    if not made_by(chain[-1], reduction) or chain[-1].origin.operands[0] is not x:
+    chain = _chain(moved, step or _before_move)
+    if not made_by(chain[-1], reduction) or _uncast(chain[-1].origin.operands[0]) is not _uncast(x):
         return None
     axes = tuple(chain[-1].origin.eqn.params["axes"])
     return axes if _meets(chain, axes, np.shape(x.value)) else None
@@ -113,6 +116,21 @@ def _before_move(x: Annotated) -> Annotated | None:
         # select(is_finite(m), m, 0) is m wherever a bound can be finite
         return operands[2] if operands[0].origin.operands[0] is operands[2] else None
     return None
+
+
+def _before_move_or_cast(x: Annotated) -> Annotated | None:
+    """As _before_move, and through casts between float formats, which are the identity in exact arithmetic."""
+    return x.origin.operands[0] if _is_cast(x) else _before_move(x)
+
+
+def _uncast(x: Annotated) -> Annotated:
+    while _is_cast(x):
+        x = x.origin.operands[0]
+    return x
+
+
+def _is_cast(x: Annotated) -> bool:
+    return made_by(x, "convert_element_type") and all(is_inexact(dtype_of(v.value)) for v in (x, x.origin.operands[0]))
 
 
 def _after_move(step: Annotated, places: list[Any]) -> list[Any] | None:

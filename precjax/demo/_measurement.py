@@ -18,8 +18,8 @@ class Bits(NamedTuple):
 
     Attributes:
         name: of the layer or parameter.
-        bits: float32 ``(n,)``, of every number but zeros, such as gradients of units that are off: a zero has no digits that
-            could be right.
+        bits: float32 ``(n,)``, of every number but zeros, such as gradients of units that are off: a zero has no
+            digits that could be right.
     """
 
     name: str

@@ -37,7 +37,7 @@ def run(*, model: str, contraction: str, epochs: int, held_out: int, seed: int, 
     trainer = Trainer(NETWORKS[model](), optax.adam(_LEARNING_RATE))
     state = train(trainer, digits, epochs=epochs, batch=_BATCH, seed=seed, console=console)
     count = sum(x.size for x in jax.tree.leaves(state.parameters))
-    console.print(f"Trained: {model.upper()}, {count:,} float32 parameters, {len(digits.labels):,} handwritten digits.\n")
+    console.print(f"Trained: {model.upper()}, {count:,} float32 parameters, {len(digits.labels):,} digits.\n")
 
     forward = measure_forward(trainer, state, unseen, bound)
     console.print(_tables.logits(forward, unseen, shown=4))

@@ -16,6 +16,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import subnormal
 from precjax._binding import bind
+from precjax._facts import folded
 from precjax._registry import MissingRuleError, find
 from precjax._rounding import (
     as_error,
@@ -110,6 +111,8 @@ class WorstCase(ErrorModel):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The rule of the primitive gives the error; the primitive itself gives the value."""
         outs = bind(eqn, operands)
+        if folded(eqn, operands) is not None:
+            return [(outs[0], None)]
         rule = find(eqn.primitive.name)
         if rule is None:
             return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))

@@ -112,7 +112,7 @@ def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
         return unflatten(outputs, compat.platform_switch(platforms, branches, *flatten(rest)))
     doubt = model.doubt(index)
     which = lax.convert_element_type(index.value, jnp.int32)
-    which = lax.clamp(0, which, len(branches) - 1)
+    which = lax.clamp(np.int32(0), which, np.int32(len(branches) - 1))
     if doubt is None:
         return unflatten(outputs, lax.switch(which, branches, *flatten(rest)))
 

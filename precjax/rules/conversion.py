@@ -41,9 +41,12 @@ def _to_float(model: Any, x: Annotated, out: Any, before: Any) -> Any:
     if _holds(out.dtype, before, x):
         return as_error(x.error, error_dtype(out.dtype))
     error = model.total(out, as_error(x.error, error_dtype(out.dtype)), ulps=1 + 2.0**-8)
+    if x.known.masked:
+        infinite = lax.bitwise_not(lax.is_finite(x.value))
+        error = where(lax.bitwise_and(infinite, lax.eq(x.value, x.value)), explicit(model, x, error.dtype), error)
     if is_inexact(before):
         return error
-    small = lax.le(lax.abs(out).astype(error.dtype), jnp.asarray(2.0 ** format_of(out.dtype).digits, error.dtype))
+    small = less(lax.abs(out).astype(error.dtype), 2.0 ** format_of(out.dtype).digits)
     return where(small, explicit(model, x, error.dtype), error)
 
 

@@ -19,7 +19,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, maximum, never_nan, plus, times, where
+from precjax._rounding import enlarged, error_dtype, is_inexact, less, maximum, never_nan, plus, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import summed
 from precjax.rules.structural import explicit
@@ -80,7 +80,7 @@ def select_and_scatter_add(
     error = explicit(model, source, dtype) if s.absorbed is None else jnp.broadcast_to(jnp.asarray(s.absorbed, dtype), s.size.shape)
     terms = math.prod(-(-w // max(t, 1)) for w, t in zip(window_dimensions, window_strides, strict=True))
     rounding = times(plus(s.size, s.reach), model.sum_rounding(terms + 1, out.dtype))
-    disputed = where(lax.gt(rivals, jnp.ones((), dtype)), plus(s.size, error), error)
+    disputed = where(less(1.0, rivals), plus(s.size, error), error)
     # Equal numbers are no dispute among exact operands: the first wins.
     share = plus(error if x.exact else disputed, rounding)
     total = jnp.zeros(out.shape, dtype)
@@ -106,7 +106,7 @@ class _Windows:
 
     def inside(self, offset: Any) -> Any:
         """Where the offset is not padding."""
-        return lax.gt(self.take(jnp.ones(self.shape, jnp.float32), offset, 0.0), 0.0)
+        return less(0.0, self.take(jnp.ones(self.shape, jnp.float32), offset, 0.0))
 
     def put(self, y: Any, offset: Any) -> Any:
         config = []

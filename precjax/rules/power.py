@@ -12,7 +12,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._registry import rule
+from precjax._registry import find, rule
 from precjax._rounding import (
     dtype_of,
     equal,
@@ -116,7 +116,9 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
 
 
 def _filled(x: Any, out: Any) -> Any:
-    return jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, error_dtype(out.dtype)), out.shape)
+    """A quarter of it, so that no hypotenuse overflows: angles do not mind."""
+    dtype = error_dtype(out.dtype)
+    return times(jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, dtype), out.shape), 0.25)
 
 
 def _hypotenuse(a: Any, b: Any) -> Any:
@@ -125,3 +127,23 @@ def _hypotenuse(a: Any, b: Any) -> Any:
     slope = ratio(small, large)
     slope = where(less(slope, 1.0), slope, jnp.ones_like(slope))
     return times(large, lax.sqrt(plus(times(slope, slope), 1.0)))
+
+
+@rule("polynomial")
+def polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Horner's rule as it is written out: multiply by x, add the next coefficient, from the last operand to the second."""
+    out = outs[0]
+    x, *coefficients = operands
+    result = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        product = _step(model, "mul", lax.mul, [result, x], out)
+        result = _step(model, "add", lax.add, [product, coefficient], out)
+    return [jnp.broadcast_to(model.explicit(result).error, out.shape)]
+
+
+def _step(model: Any, name: str, function: Any, operands: Sequence[Annotated], out: Any) -> Annotated:
+    """One operation of Horner's rule, by the rule of that operation."""
+    value = function(*(jnp.broadcast_to(jnp.asarray(x.value, out.dtype), out.shape) for x in operands))
+    operands = [x._replace(value=jnp.broadcast_to(jnp.asarray(x.value), out.shape), origin=None) for x in operands]
+    (error,) = find(name)(model, operands, [value])
+    return Annotated(value, error)

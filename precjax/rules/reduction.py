@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
@@ -96,7 +97,9 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
     rounding = times(largest, (terms + 2) * u + 4 * terms * x.eps)
     moved = None if x.exact else lax.sub(largest, multiply(x.size))
     moved = None if moved is None else times(maximum(moved, 0.0), 2.0 if x.reach is not x.error else 1.0)
-    return model.total(out, moved, rounding, ulps=0, steps=terms, flushed=2 * terms)
+    # A partial product that underflows may still be multiplied by everything larger than 1.
+    lost = times(multiply(maximum(jnp.asarray(x.far, x.dtype), 1.0)), 2 * terms * platforms.current().underflow(out.dtype))
+    return model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)
 
 
 @rule("reduce_max")
@@ -226,7 +229,7 @@ def _order_in_doubt(values: Any, error: Any, dimension: int, spread: Callable[[A
     gaps = lax.sub(lax.slice_in_dim(keys, 1, n, axis=dimension), lax.slice_in_dim(keys, 0, n - 1, axis=dimension))
     room = times(lax.slice_in_dim(error, 1, n, axis=dimension), 4.0)
     close = lax.bitwise_and(lax.bitwise_not(lax.gt(gaps, room)), less(0.0, room))
-    padded = lax.pad(close.astype(jnp.float32), 0.0, [(0, int(i == dimension), 0) for i in range(values.ndim)])
+    padded = lax.pad(close.astype(jnp.float32), np.float32(0), [(0, int(i == dimension), 0) for i in range(values.ndim)])
     return less(0.0, spread(padded))
 
 
@@ -240,3 +243,19 @@ def cumlogsumexp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any],
     moved = None if x.exact else lax.cummax(never_nan(x.error), axis=axis, reverse=reverse)
     return [model.total(out, moved, rounding, ulps=4)]
 
+
+
+@rule("top_k")
+def top_k(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: int, axis: int = -1) -> list[Any]:
+    """The k largest move by at most the largest error along the axis; their places are in doubt where neighbours' balls overlap."""
+    x = Ball(operands[0], error_dtype(outs[0].dtype))
+    error = read_error(x) if is_inexact(outs[0].dtype) else x.error
+    if error is None:
+        return [None, None]
+    axis %= outs[0].ndim
+    n = operands[0].value.shape[axis]
+    largest = lax.reduce_max(never_nan(jnp.broadcast_to(error, operands[0].value.shape)), (axis,))
+    largest = lax.broadcast_in_dim(largest, outs[0].shape, [i for i in range(outs[0].ndim) if i != axis])
+    # The first number that was left out may also be a rival: any doubt anywhere along the axis counts.
+    certain = lax.eq(largest, jnp.zeros_like(largest))
+    return [where(lax.eq(outs[0], outs[0]), largest, np.inf), where(certain, 0.0, float(n - 1))]
