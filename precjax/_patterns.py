@@ -183,19 +183,19 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
         return None
     axes, shape = tuple(source.origin.eqn.params["axes"]), np.shape(y.value)
     count = math.prod(np.shape(source.origin.operands[0].value)[d] for d in axes)
-    squared = squared(source.origin.operands[0])
+    root_of = squared(source.origin.operands[0])
     means = [x for x in chain if made_by(x, "div")]
-    if squared is None or len(means) != 1 or means[0].origin.operands[1].known[:2] != (float(count), float(count)):
+    if root_of is None or len(means) != 1 or means[0].origin.operands[1].known[:2] != (float(count), float(count)):
         return None
     differences = [x for x in chain if made_by(x, "sub")]
     if made_by(y, "sub") and y.origin.operands[1].known[:2] == (0.0, 0.0):  # RMSNorm written as a LayerNorm of mean 0
         y = y.origin.operands[0]
     if not differences:
-        centred = squared is y
+        centred = root_of is y
     else:
         # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
         mean = squared(differences[0].origin.operands[1])
-        centred = len(differences) == 1 and mean is not None and _is_centred(y, squared, mean, axes, count)
+        centred = len(differences) == 1 and mean is not None and _is_centred(y, root_of, mean, axes, count)
     return Normalized(count, scale) if centred and _meets(chain, axes, shape) else None
 
 

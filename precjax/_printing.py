@@ -67,13 +67,19 @@ def number_with_doubt(value: Any, error: float, bits: int) -> str:
     shown = max(1, math.ceil(bits * math.log10(2)))
     if error == 0:
         return f"{x:.{shown}g}"
-    if not math.isfinite(error) or error >= abs(x):
-        return "?" if not math.isfinite(error) or error == 0 else f"0.?e{_exponent(max(error, 1e-300)):+d}"
-    return _certain(x, error, shown)
+    if not math.isfinite(error):
+        return "?"
+    return _certain(x, error, shown) if error < abs(x) else _magnitude(error)
 
 
 def _exponent(x: float) -> int:
     return math.floor(math.log10(abs(x)))
+
+
+def _magnitude(x: float) -> str:
+    """No digit is certain, only how large the number may be: 0.? times a power of ten."""
+    power = _exponent(x) + 1
+    return "0.?" if power == 0 else f"0.?e{power:+d}"
 
 
 def _certain(x: float, error: float, shown: int) -> str:
@@ -81,7 +87,7 @@ def _certain(x: float, error: float, shown: int) -> str:
     lead = _exponent(x)
     certain = max(0, min(lead - math.ceil(math.log10(2 * error)) + 1, shown))
     if certain == 0:
-        return f"{'-' if x < 0 else ''}?e{lead:+d}"
+        return _magnitude(x)
     doubtful = "?" * min(_DOUBTFUL, max(0, shown - certain))
     mantissa, exponent = f"{x:.{certain - 1}e}".split("e")
     power = int(exponent)

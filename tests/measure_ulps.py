@@ -41,6 +41,7 @@ def scale_of(kind, x, y):
     with np.errstate(all="ignore"):
         return {
             "value": np.abs(y),
+            "reciprocal": np.abs(y),
             "value_x": np.abs(y) * (1 + np.abs(x)),
             "value_x2": np.abs(y) * (1 + x * x),
             "value_log": np.abs(y) * (1 + np.abs(np.log(np.abs(x)))),

@@ -229,7 +229,7 @@ def _power_error(model: Any, a: Ball, y: int, out: Any) -> Any:
         return model.total(out, ulps=2 - y)
     # |y| near**y (e / near): the power may overflow only where the result may, too.
     farthest = ratio(1.0, lax.integer_pow(near, -y))
-    moved = times(farthest, ratio(jnp.asarray(a.absorbed, a.dtype), near), -y)
+    moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
     return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=2 - y, steps=10 - y, flushed=2)
 
 

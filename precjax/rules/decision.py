@@ -119,7 +119,7 @@ def _distance(a: Any, b: Any, dtype: Any) -> Any:
     """|a - b|, rounded up; integers may already be rounded by the conversion."""
     x, y = (lax.convert_element_type(v, dtype) for v in (a, b))
     eps = 8 * format_of(dtype).unit_roundoff
-    distance = times(lax.abs(lax.sub(x, y)), 1 + eps)
+    distance = plus(times(lax.abs(lax.sub(x, y)), 1 + eps), 2 * format_of(dtype).smallest_normal)
     return distance if is_inexact(a.dtype) else plus(distance, times(plus(lax.abs(x), lax.abs(y)), eps))
 
 
