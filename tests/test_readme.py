@@ -1,0 +1,32 @@
+"""The README's Python prints what the README shows, and its commands are what they are said to be."""
+
+import contextlib
+import io
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_python_prints_what_is_shown():
+    names, shown = {}, re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", TEXT, re.DOTALL)
+    assert len(shown) == TEXT.count("```python\n") >= 3
+    for code, text in shown:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, names)
+        assert printed.getvalue() == text, f"the README shows\n{text}but this prints\n{printed.getvalue()}"
+
+
+@pytest.mark.parametrize(("command", "last"), [("demo", "-m precjax demo"), ("test", "-m pytest -n 2")])
+def test_commands(command, last):
+    (line,) = re.findall(rf"<!-- {command} command -->\n```sh\n(.*)\n```", TEXT)
+    assert line.startswith("python3 -m venv .venv && ") and line.endswith(last)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
