@@ -174,15 +174,21 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 @_range("add", "add_any")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
-    a, b = (x.known for x in operands)
-    return a.low + b.low, a.high + b.high
+    return _sum_of((operands[0].known.low, operands[0].known.high), (operands[1].known.low, operands[1].known.high))
+
+
+def _sum_of(a: Range, b: Range) -> Range:
+    """Where the ends cancel, a computed sum may fall on the other side of them: then only the sign of the exact one is known."""
+    low, high = a[0] + b[0], a[1] + b[1]
+    low = min(low, 0.0) if min(a[0], b[0]) < 0 else low
+    return low, (max(high, 0.0) if max(a[1], b[1]) > 0 else high)
 
 
 @_range("sub")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
     a, b = (x.known for x in operands)
-    high = a.high - b.low
-    return a.low - b.high, (min(high, 0.0) if patterns.shifted_difference(*operands) else high)
+    low, high = _sum_of((a.low, a.high), (-b.high, -b.low))
+    return low, (min(high, 0.0) if patterns.shifted_difference(*operands) else high)
 
 
 @_range("mul")
@@ -249,10 +255,12 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 @_range("reduce_sum", "cumsum", "reduce_window_sum")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
     known = operands[0].known
-    if eqn.primitive.name == "reduce_sum":
+    if eqn.primitive.name == "reduce_sum" and is_inexact(dtype_of(operands[0].value)):
         n = math.prod(operands[0].value.shape[a] for a in eqn.params["axes"])
+        if n * format_of(dtype_of(operands[0].value)).unit_roundoff > 2.0**-4:
+            n = 1 if known.low >= 0 else math.inf  # so long a sum may stagnate, but a sum of non-negative terms holds each of them
         low = 1.0 if patterns.shifted_exponentials(operands[0], eqn.params["axes"]) else _product(n, known.low)
-        return low, _product(n, known.high)
+        return low, (_product(n, known.high) if n > 1 else math.inf)
     return (0.0 if known.low >= 0 else -math.inf), math.inf
 
 

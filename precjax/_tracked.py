@@ -24,7 +24,7 @@ class Tracked(NamedTuple):
     Example:
         >>> import jax.numpy as jnp, precjax
         >>> precjax.Tracked(jnp.float32(3.1415927), jnp.float32(1e-5))
-        Tracked(3.1416?)
+        Tracked(3.1416???)
     """
 
     value: Any

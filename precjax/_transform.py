@@ -56,8 +56,8 @@ def track(
 
     Example:
         >>> import jax.numpy as jnp, precjax
-        >>> precjax.track(lambda x: (1 - jnp.cos(x)) / x**2)(1e-3)
-        Tracked(0.5?)
+        >>> precjax.track(lambda x: (1 - jnp.cos(x)) / x**2)(0.1)
+        Tracked(0.4996???)
     """
     if not callable(f):
         raise TypeError(f"track(f={f!r}): f must be a function, got {type(f).__name__}")
