@@ -17,7 +17,8 @@ class Known(NamedTuple):
         low: the exact value is at least this; so is every computed one, but for an eighth of it (rounding is monotone).
         high: the exact value is at most this; so is every computed one, but for an eighth of it.
         settled: every admissible execution computes the same value here (inputs, and inputs that were only moved).
-        masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving and adding.
+        masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving
+            and adding.
     """
 
     low: float = -math.inf
@@ -38,7 +39,7 @@ class Known(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The equation that made an array, the annotated operands it had, and which result it is: what patterns are matched on."""
+    """The equation that made an array, its annotated operands, and which result it is: what patterns are matched on."""
 
     eqn: Any
     operands: tuple[Annotated, ...]

@@ -1,12 +1,14 @@
 """A value and its error, as a rule for real functions sees them.
 
-Two radii. `error` bounds |computed - exact| for every admissible execution. The tracked value is one execution; the exact value
-lies within `error` of it, and any other execution's value within `error` of the exact one, hence within `reach` of the
-tracked one: twice the error, or once where the value is settled (every execution has it). A rule evaluates slopes and
-decides comparisons over `reach`, so that its bound holds whatever order, contraction or precision the compiler chooses.
+Two radii. `error` bounds |computed - exact| for every admissible execution. The tracked value is one execution; the
+exact value lies within `error` of it, and any other execution's value within `error` of the exact one, hence within
+`reach` of the tracked one: twice the error, or once where the value is settled (every execution has it). A rule
+evaluates slopes and decides comparisons over `reach`, so that its bound holds whatever order, contraction or precision
+the compiler chooses.
 
-Reading. A subnormal operand may be read as 0. A computed value's error already covers that (it was enlarged by the smallest
-normal number, once, for the result or for its reading). For an exact one that is not a constant, `absorbed` supplies it.
+Reading. A subnormal operand may be read as 0. A computed value's error already covers that (it was enlarged by the
+smallest normal number, once, for the result or for its reading). For an exact one that is not a constant, `absorbed`
+supplies it.
 """
 
 from __future__ import annotations

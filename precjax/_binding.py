@@ -15,8 +15,9 @@ from precjax._rounding import divide, dtype_of, format_of, is_inexact
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     """The results of an equation.
 
-    A division is guarded: XLA replaces a divisor that is a constant or a broadcast by its reciprocal, and merges chains of
-    divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit for bit.
+    A division is guarded: XLA replaces a divisor that is a constant or a broadcast by its reciprocal, and merges chains
+    of divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit
+    for bit.
     """
     values = [x.value for x in operands]
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
@@ -28,6 +29,7 @@ def _harmless(divisor: Annotated, value: Any) -> bool:
     """A constant whose reciprocal is a normal number: two roundings, which the rule of division counts anyway."""
     low, high = divisor.known[:2]
     return low == high and low != 0 and format_of(dtype_of(value)).smallest_normal * 8 < 1 / abs(low) < 1e30
+
 
 def _real(value: Any) -> bool:
     dtype = dtype_of(value)

@@ -1,7 +1,7 @@
 """Static facts: the range in which the exact result of an equation lies, whatever the data.
 
-They cost nothing at run time and keep bounds finite where an interval would touch a pole: a sum of squares is not negative, the
-largest term of a shifted softmax is 1, an index is below the length of its axis.
+They cost nothing at run time and keep bounds finite where an interval would touch a pole: a sum of squares is not
+negative, the largest term of a shifted softmax is 1, an index is below the length of its axis.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ _RANGES: dict[str, Callable[..., Range]] = {}
 
 # Primitives that only move their first operand.
 MOVES = frozenset({
-    "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "stop_gradient",
+    "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p",
+    "stop_gradient",
     "dynamic_slice", "split", "unstack", "tile", "name", "optimization_barrier", "sharding_constraint", "reduce_max",
     "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min",
 })  # fmt: skip
 
 _KEEPS_INFINITIES = frozenset({
-    "add", "add_any", "sub", "neg", "max", "min", "clamp", "select_n", "concatenate", "pad", "convert_element_type", "gather",
+    "add", "add_any", "sub", "neg", "max", "min", "clamp", "select_n", "concatenate", "pad", "convert_element_type",
+    "gather",
     "dynamic_update_slice", "scatter",
 })  # fmt: skip
 
@@ -178,7 +180,7 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 
 def _sum_of(a: Range, b: Range) -> Range:
-    """Where the ends cancel, a computed sum may fall on the other side of them: then only the sign of the exact one is known."""
+    """Where the ends cancel, a computed sum may fall on the other side of them: then only a sign is claimed."""
     low, high = a[0] + b[0], a[1] + b[1]
     low = min(low, 0.0) if min(a[0], b[0]) < 0 else low
     return low, (max(high, 0.0) if max(a[1], b[1]) > 0 else high)
@@ -258,7 +260,9 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
     if eqn.primitive.name == "reduce_sum" and is_inexact(dtype_of(operands[0].value)):
         n = math.prod(operands[0].value.shape[a] for a in eqn.params["axes"])
         if n * format_of(dtype_of(operands[0].value)).unit_roundoff > 2.0**-4:
-            n = 1 if known.low >= 0 else math.inf  # so long a sum may stagnate, but a sum of non-negative terms holds each of them
+            n = (
+                1 if known.low >= 0 else math.inf
+            )  # so long a sum may stagnate, but a sum of non-negative terms holds each of them
         low = 1.0 if patterns.shifted_exponentials(operands[0], eqn.params["axes"]) else _product(n, known.low)
         return low, (_product(n, known.high) if n > 1 else math.inf)
     return (0.0 if known.low >= 0 else -math.inf), math.inf

@@ -1,9 +1,9 @@
 """Walks a jaxpr with annotated values, for any model of error.
 
-The interpreter knows nothing of bounds. It reads the operands of an equation, lets the model apply the primitive to them, attaches
-what is known statically, writes the results, and forgets what is dead. Equations that carry jaxprs are handled by
-`rules.control_flow`, once for every model, through `transform`: an inner jaxpr is turned, once per model and signature of its
-arguments, into a jaxpr on values and annotations, which is then called wherever the original was.
+The interpreter knows nothing of bounds. It reads the operands of an equation, lets the model apply the primitive to
+them, attaches what is known statically, writes the results, and forgets what is dead. Equations that carry jaxprs are
+handled by `rules.control_flow`, once for every model, through `transform`: an inner jaxpr is turned, once per model and
+signature of its arguments, into a jaxpr on values and annotations, which is then called wherever the original was.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def unflatten(signatures: Sequence[Signature], leaves: Sequence[Any]) -> list[An
 _TRANSFORMED: weakref.WeakKeyDictionary[Any, dict[Any, Transformed]] = weakref.WeakKeyDictionary()
 
 
-def transform(model: Any, jaxpr: Any, args: Sequence[Annotated], name: str = "body", inline: Any = False) -> Transformed:
+def transform(
+    model: Any, jaxpr: Any, args: Sequence[Annotated], name: str = "body", inline: Any = False
+) -> Transformed:
     """The jaxpr that computes what `interpret` would; made once per jaxpr, model and signature of the arguments.
 
     Args:

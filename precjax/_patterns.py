@@ -1,8 +1,9 @@
 """Computations that are worth one rule for the whole, recognised by the structure of their equations.
 
-Bounded alone, the exponential, the sum and the quotient of a softmax multiply each other's worst cases, although a softmax lies
-between 0 and 1. Each function here looks at where an operand came from, within one jaxpr, and answers whether the equation at
-hand completes a pattern whose exact result obeys a theorem. Names of functions are never looked at.
+Bounded alone, the exponential, the sum and the quotient of a softmax multiply each other's worst cases, although a
+softmax lies between 0 and 1. Each function here looks at where an operand came from, within one jaxpr, and answers
+whether the equation at hand completes a pattern whose exact result obeys a theorem. Names of functions are never looked
+at.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def shifted_difference(a: Annotated, b: Annotated) -> Shifted | None:
 
 
 def part_of_sum(a: Annotated, b: Annotated) -> tuple[int, ...] | None:
-    """The axes if b is the sum of a along them: then a / b is at most 1 for non-negative a. Sums of narrow formats are taken wider."""
+    """The axes if b is the sum of a along them, perhaps in a wider format: a / b is at most 1 for non-negative a."""
     return reduced_along(b, "reduce_sum", a, _before_move_or_cast)
 
 
@@ -90,7 +91,7 @@ def _chain(x: Annotated, step: Any) -> list[Annotated]:
 
 
 def _meets(chain: list[Annotated], axes: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a reduction over axes of an array of this shape, moved along the chain, is laid out against that array."""
+    """Whether a reduction over axes of an array of this shape, moved along the chain, is laid out against it."""
     places: list[int | None] | None = [d for d in range(len(shape)) if d not in axes]
     for step in reversed(chain[:-1]):
         places = _after_move(step, places)
@@ -205,7 +206,11 @@ def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ..
         return False
     moves = _chain(y.origin.operands[1], _before_move)
     total = moves[-1].origin.operands if made_by(moves[-1], "div") else (None, None)
-    if moves[-1] is not mean or total[1].known[:2] != (float(count), float(count)) or not made_by(total[0], "reduce_sum"):
+    if (
+        moves[-1] is not mean
+        or total[1].known[:2] != (float(count), float(count))
+        or not made_by(total[0], "reduce_sum")
+    ):
         return False
     reduction = total[0].origin
     same = reduction.operands[0] is x and tuple(reduction.eqn.params["axes"]) == axes
@@ -222,7 +227,7 @@ def squared(x: Annotated) -> Annotated | None:
 
 
 def _before_variance(x: Annotated) -> Annotated | None:
-    """One step back from the root of a variance: through moves, eps >= 0, max(0, .), the division by n, and - mean**2."""
+    """One step back from the root of a variance: through moves, eps >= 0, max(0, .), the division by n, - mean**2."""
     if (previous := _before_move(x)) is not None or x.origin is None:
         return previous
     operands = x.origin.operands
@@ -230,6 +235,8 @@ def _before_variance(x: Annotated) -> Annotated | None:
         return operands[0]
     if made_by(x, "add", "max") and len(operands) == 2:
         for kept, other in (operands, operands[::-1]):
-            if other.known.low == other.known.high and (other.known.low >= 0 if made_by(x, "add") else other.known.low == 0):
+            if other.known.low == other.known.high and (
+                other.known.low >= 0 if made_by(x, "add") else other.known.low == 0
+            ):
                 return kept
     return None

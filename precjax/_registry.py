@@ -19,7 +19,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     """Registers a rule of the library for the primitives of these names.
 
     Such a rule is called as ``rule(model, operands, outs, **params)``: the model says how terms combine; operands are
-    `Annotated`; outs are the values that the interpreter computed. It returns the errors of the outs, None for exactly zero.
+    `Annotated`; outs are the values that the interpreter computed. It returns the errors of the outs, None for exactly
+    zero.
 
     Args:
         *names: names of primitives (``eqn.primitive.name``, not the printed name).
@@ -60,10 +61,10 @@ def defrule(primitive: Any) -> Callable[[Rule], Rule]:
         primitive: a ``jax.extend.core.Primitive``, or its name.
 
     Returns:
-        A decorator for ``rule(values, errors, outs, **params)``: `values` and `errors` are tuples over the operands, an error
-        being a non-negative array of its value's shape ``(*s)``, dtype float32 (float64 for float64), in the value's unit, or
-        None where the operand is exact; `outs` is the tuple of results; `params` are the primitive's parameters. It
-        returns one error per result (a single one needs no tuple), None for exactly zero.
+        A decorator for ``rule(values, errors, outs, **params)``: `values` and `errors` are tuples over the operands, an
+        error being a non-negative array of its value's shape ``(*s)``, dtype float32 (float64 for float64), in the
+        value's unit, or None where the operand is exact; `outs` is the tuple of results; `params` are the primitive's
+        parameters. It returns one error per result (a single one needs no tuple), None for exactly zero.
 
     Guarantee:
         The bound of the whole program is as good as the user's proof of this rule.

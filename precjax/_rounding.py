@@ -1,18 +1,18 @@
 """Formats, unit roundoffs and arithmetic that rounds up: where soundness is won or lost.
 
-XLA has no directed rounding, flushes subnormals, contracts products into sums and turns a division by a broadcast value into
-a product with a reciprocal. So every bound is computed in nearest rounding, on non-negative terms only, and then enlarged:
-an expression of n rounded operations on non-negative terms is at most (1 + n eps) too small, plus the smallest normal number
-for what was flushed.
+XLA has no directed rounding, flushes subnormals, contracts products into sums and turns a division by a broadcast value
+into a product with a reciprocal. So every bound is computed in nearest rounding, on non-negative terms only, and then
+enlarged: an expression of n rounded operations on non-negative terms is at most (1 + n eps) too small, plus the
+smallest normal number for what was flushed.
 
-Within the interpreter an error may be NaN (0 * inf, or a NaN value); like inf it means that nothing is known. Sums, products and elementwise
-maxima carry it on, comparisons with it are never decided, and `never_nan` turns it into inf before anything that might drop it: XLA's
-maximum over an axis, and the user.
+Within the interpreter an error may be NaN (0 * inf, or a NaN value); like inf it means that nothing is known. Sums,
+products and elementwise maxima carry it on, comparisons with it are never decided, and `never_nan` turns it into inf
+before anything that might drop it: XLA's maximum over an axis, and the user.
 
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., sections 2.2 and 3.1.
-    Jeannerod and Rump, Improved error bounds for inner products in floating-point arithmetic, SIAM J. Matrix Anal. Appl.
-    34 (2013): n u in place of gamma_n for sums and inner products, in any order, without restriction on n.
+    Jeannerod and Rump, Improved error bounds for inner products in floating-point arithmetic, SIAM J. Matrix Anal.
+    Appl. 34 (2013): n u in place of gamma_n for sums and inner products, in any order, without restriction on n.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ def times(*factors: Any) -> Any:
 def ratio(a: Any, b: Any) -> Any:
     """Upper bound of a / b for bounds a >= 0, b >= 0, but for rounding; inf where b is 0, even for a = 0.
 
-    XLA may divide by multiplying with a reciprocal, or merge two divisions into one. Both are harmless for divisors up to 2**62:
-    larger ones are scaled down, together with the numerator.
+    XLA may divide by multiplying with a reciprocal, or merge two divisions into one. Both are harmless for divisors up
+    to 2**62: larger ones are scaled down, together with the numerator.
     """
     a, b = same_shape(a, b)
     scale = where(less(2.0**60, b), 2.0**-66, jnp.ones((), b.dtype))

@@ -18,8 +18,8 @@ class Tracked(NamedTuple):
 
     Attributes:
         value: tree of arrays ``(*s)``, any dtype.
-        error: tree of real arrays ``(*s)``, float32 (float64 for float64 and complex128 values), in the value's unit, what it means is the
-            model's matter: under the worst case an upper bound of |value - exact|.
+        error: tree of real arrays ``(*s)``, float32 (float64 for float64 and complex128 values), in the value's unit,
+            what it means is the model's matter: under the worst case an upper bound of |value - exact|.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -37,7 +37,7 @@ class Tracked(NamedTuple):
 
     @property
     def exact_bits(self) -> Any:
-        """Exact bits, clip(-log2(relative error), 0, p): tree of float32 arrays ``(*s)``; p is the format's significand bits."""
+        """Exact bits, clip(-log2(relative error), 0, p): tree of float32 arrays ``(*s)``, p the significand bits."""
         return jax.tree.map(_exact_bits, self.value, self.error)
 
     @property
@@ -89,8 +89,8 @@ def rounded(tree: Any) -> Tracked:
         tree: tree of arrays ``(*s)`` or numbers, any dtype.
 
     Returns:
-        `Tracked` with the same values; errors ``(*s)``, half the distance to the next larger number in magnitude for floats, at least
-        the smallest normal number; 0 for integers and bools.
+        `Tracked` with the same values; errors ``(*s)``, half the distance to the next larger number in magnitude for
+        floats, at least the smallest normal number; 0 for integers and bools.
 
     Guarantee:
         The number that was rounded to nearest lies within the error, underflow included.

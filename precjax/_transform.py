@@ -32,26 +32,30 @@ def track(
     """Computes, next to every value of a function, the error of that value.
 
     Args:
-        f: any function that JAX can trace: of trees of arrays, numbers, keyword arguments; a Flax model's apply; a gradient.
+        f: any function that JAX can trace: of trees of arrays, numbers, keyword arguments; a Flax model's apply; a
+            gradient.
         model: what `error` means: ``"worst_case"`` or an instance such as ``WorstCase(contraction="normwise")``.
         static_argnums: positions of arguments that are not arrays, as in ``jax.jit``.
         static_argnames: names of arguments that are not arrays, as in ``jax.jit``.
         missing: ``"raise"`` a `MissingRuleError` for a primitive without a rule, or give it error ``"inf"``.
-        strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are frozen:
-            the exact program is the one that keeps them.
+        strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are
+            frozen: the exact program is the one that keeps them.
 
     Returns:
-        A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees shaped as
-        the output of `f`. Leaves of ``error`` have the shape ``(*s)`` and the unit of their values, dtype float32 (float64 for
-        float64 and complex128 values). Unwrapped arrays are exact inputs. It is an ordinary traceable function.
+        A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees
+        shaped as the output of `f`. Leaves of ``error`` have the shape ``(*s)`` and the unit of their values, dtype
+        float32 (float64 for float64 and complex128 values). Unwrapped arrays are exact inputs. It is an ordinary
+        traceable function.
 
     Guarantee:
-        Under the worst case |value - exact| <= error, for every exact input within the errors of the arguments, on a platform with a
-        table of ulps. ``f(x)`` and ``jit(f)(x)`` lie within the error of the exact result as well, outside the documented hazards.
+        Under the worst case |value - exact| <= error, for every exact input within the errors of the arguments, on a
+        platform with a table of ulps. ``f(x)`` and ``jit(f)(x)`` lie within the error of the exact result as well,
+        outside the documented hazards.
 
     Raises:
         TypeError: if `f` is not callable or `model` is no model.
-        ValueError: if an option is unknown, or an argument's error is negative, NaN or of another structure than its value.
+        ValueError: if an option is unknown, or an argument's error is negative, NaN or of another structure than its
+            value.
         MissingRuleError: at the call, if a primitive has no rule.
 
     Example:
@@ -134,8 +138,8 @@ def _check(args: Any, kwargs: Any) -> None:
         name = _argument_name(path)
         if jax.tree.structure(node.value) != jax.tree.structure(node.error):
             raise ValueError(
-                f"{name}: Tracked(value, error) needs two trees of one structure, got {jax.tree.structure(node.value)} and "
-                f"{jax.tree.structure(node.error)}"
+                f"{name}: Tracked(value, error) needs two trees of one structure, got "
+                f"{jax.tree.structure(node.value)} and {jax.tree.structure(node.error)}"
             )
         for value, error in zip(jax.tree.leaves(node.value), jax.tree.leaves(node.error), strict=True):
             _check_error(name, value, error)
@@ -150,7 +154,9 @@ def _argument_name(path: Any) -> str:
 def _check_error(name: str, value: Any, error: Any) -> None:
     shape = np.shape(error)
     if shape not in ((), np.shape(value)):
-        raise ValueError(f"{name}: error of shape {shape} for a value of shape {np.shape(value)}; expected that shape, or a number")
+        raise ValueError(
+            f"{name}: error of shape {shape} for a value of shape {np.shape(value)}; expected that shape, or a number"
+        )
     if isinstance(error, jax.core.Tracer):
         return
     numbers = np.asarray(error, np.float64)
@@ -165,8 +171,8 @@ def missing_rules(f: Callable[..., Any]) -> Callable[..., list[str]]:
         f: the function that is to be tracked.
 
     Returns:
-        A function of the same arguments (values, or `Tracked`) that returns sorted lines ``"primitive at file.py:12 (function)"``; empty if
-        every primitive has a rule.
+        A function of the same arguments (values, or `Tracked`) that returns sorted lines ``"primitive at file.py:12
+        (function)"``; empty if every primitive has a rule.
 
     Example:
         >>> import jax.numpy as jnp, precjax

@@ -29,4 +29,6 @@ def resolve(model: str | ErrorModel) -> ErrorModel:
         if model in _ALIASES:
             return _ALIASES[model]()
         raise ValueError(f"unknown error model {model!r}; known models: {', '.join(map(repr, _ALIASES))}")
-    raise TypeError(f"model={model!r}: expected a name or an instance such as precjax.WorstCase(), got {type(model).__name__}")
+    raise TypeError(
+        f"model={model!r}: expected a name or an instance such as precjax.WorstCase(), got {type(model).__name__}"
+    )

@@ -43,16 +43,18 @@ class WorstCase(ErrorModel):
     """Upper bound of the absolute error.
 
     Args:
-        contraction: how errors pass through matrix products and convolutions. "componentwise" multiplies absolute values, |A||B|: one
-            more product, two if both operands are inexact. "normwise" uses the Cauchy-Schwarz inequality with norms of rows and
+        contraction: how errors pass through matrix products and convolutions. "componentwise" multiplies absolute
+            values, |A||B|: one more product, two if both operands are inexact. "normwise" uses the Cauchy-Schwarz
+            inequality with norms of rows and
             columns: no more products, about pi/2 looser on Gaussian data.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
     Guarantee:
-        |value - exact| <= error for every exact input within its own error, under the measured arithmetic of the platform: any order
-        of summation, with or without FMA, subnormals flushed or not, intermediates of narrow formats rounded or kept wider.
-        The same bound holds for the plain program, eager or jitted, outside the hazards that the documentation names.
+        |value - exact| <= error for every exact input within its own error, under the measured arithmetic of the
+        platform: any order of summation, with or without FMA, subnormals flushed or not, intermediates of narrow
+        formats rounded or kept wider. The same bound holds for the plain program, eager or jitted, outside the hazards
+        that the documentation names.
 
     Raises:
         ValueError: if an option is unknown.
@@ -130,9 +132,9 @@ class WorstCase(ErrorModel):
     def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
         """The error of a result: propagated terms, plus the rounding of the result.
 
-        The result is a correctly named real function of the operands, rounded with relative error at most ulps u, or lost to
-        underflow. With E the bound wanted, any execution's result z(1 + d) has |z| <= |exact| + sum(terms) and |exact| <= |out| + E,
-        so E = (sum(terms) + ulps u |out| + underflow) (1 + ulps u) / (1 - ulps u) will do.
+        The result is a correctly named real function of the operands, rounded with relative error at most ulps u, or
+        lost to underflow. With E the bound wanted, any execution's result z(1 + d) has |z| <= |exact| + sum(terms) and
+        |exact| <= |out| + E, so E = (sum(terms) + ulps u |out| + underflow) (1 + ulps u) / (1 - ulps u) will do.
 
         Args:
             out: the computed value (dtype gives u).
@@ -146,7 +148,9 @@ class WorstCase(ErrorModel):
         """
         dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
         own = format_of(dtype)
-        growth = 1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
+        growth = (
+            1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
+        )
         # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
         rounding = times(magnitude(out, dtype), max(ulps, _TRACE) * u * growth)
         underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal

@@ -1,9 +1,10 @@
 """Adam's quotient.
 
-With m' = a g + b m, v' = c g**2 + d v, Adam divides r = (m' / k1) / (sqrt(v' / k2) + eps). As sqrt(v') >= sqrt(c) |g| and v >= 0,
+With m' = a g + b m, v' = c g**2 + d v, Adam divides r = (m' / k1) / (sqrt(v' / k2) + eps). As sqrt(v') >= sqrt(c) |g|
+    and v >= 0,
     |r| <= (sqrt(k2) / k1) (a / sqrt(c)) + (b |m| / k1) / (sqrt(d v / k2) + eps),
-whatever the gradient g is: at the first step, where m = 0, about 1. So a gradient that is all noise still moves a parameter by
-no more than the learning rate, and the error of the step is finite.
+whatever the gradient g is: at the first step, where m = 0, about 1. So a gradient that is all noise still moves a
+parameter by no more than the learning rate, and the error of the step is finite.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def adam_bound(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, 
     gradient = ratio(times(lax.sqrt(k2.far), abs(first.weight) / math.sqrt(second.weight)), k1.near)
     lowest = maximum(minus(v.value, v.error) if v.error is not None else v.value, 0.0)
     root = lax.sqrt(ratio(times(lowest, second.decay), k2.far)) if second.decay else jnp.zeros((), dtype)
-    momentum = ratio(ratio(times(plus(m.size, m.error), abs(first.decay)), k1.near), plus(times(root, 1 - 1e-5), eps * (1 - 1e-5)))
+    momentum = ratio(
+        ratio(times(plus(m.size, m.error), abs(first.decay)), k1.near), plus(times(root, 1 - 1e-5), eps * (1 - 1e-5))
+    )
     # The formula rounds some dozens of times; the reciprocal of rounding is far from 1e-5.
     size = plus(times(plus(gradient, momentum), 1 + 1e-5), lax.abs(out).astype(dtype))
     return times(size, 1 + 8 * format_of(out.dtype).unit_roundoff)
@@ -125,7 +128,9 @@ def _symbolic(jaxpr: Any, operands: Sequence[Annotated]) -> list[Annotated]:
         inputs = tuple(map(read, eqn.invars))
         for i, var in enumerate(eqn.outvars):
             value = jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype)
-            known = infer(eqn, inputs, i, value) if eqn.primitive.name not in ("jit", "pjit") else Annotated(value).known
+            known = (
+                infer(eqn, inputs, i, value) if eqn.primitive.name not in ("jit", "pjit") else Annotated(value).known
+            )
             env[var] = Annotated(value, value, known, Origin(eqn, inputs, i))
     return [read(atom) for atom in body.outvars]
 

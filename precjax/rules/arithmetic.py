@@ -1,12 +1,12 @@
 """Sums, products, quotients and powers.
 
-Theorem (standard model, Higham section 2.2): fl(x op y) = (x op y)(1 + d) + h, |d| <= u, |h| <= smallest normal. Let x', y' be
-what any admissible execution computes, x*, y* the exact operands, |x' - x*| <= a, |y' - y*| <= b. Then
+Theorem (standard model, Higham section 2.2): fl(x op y) = (x op y)(1 + d) + h, |d| <= u, |h| <= smallest normal. Let
+x', y' be what any admissible execution computes, x*, y* the exact operands, |x' - x*| <= a, |y' - y*| <= b. Then
     |(x' + y') - (x* + y*)| <= a + b,
     |x' y' - x* y*| <= |x*| b + |y'| a,
     |x'/y' - x*/y*| <= (a + |x*/y*| b) / |y'| and <= (a + |x'/y'| b) / |y*|.
-A contracted multiply-add rounds once: its result is the float nearest to the exact one of its operands, hence no further from it
-than the float that two roundings give, so the bound of the separate operations covers it.
+A contracted multiply-add rounds once: its result is the float nearest to the exact one of its operands, hence no
+further from it than the float that two roundings give, so the bound of the separate operations covers it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def _full(x: Any, out: Any, dtype: Any = None) -> Any:
 def _two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
     """|out - (a + sign b)|: Knuth's TwoSum (Higham, section 4.3), exact but for underflow.
 
-    Multiples of 2 smallest normals stay multiples of them: no underflow where both operands are beyond 2**p smallest normals.
+    Multiples of 2 smallest normals stay multiples of them: no underflow where both operands are beyond 2**p smallest
+    normals.
     """
     fmt = format_of(out.dtype)
     x, y = _full(a.value, out, out.dtype), _full(times(b.value, sign), out, out.dtype)
@@ -129,8 +130,9 @@ def _product_error(a: Ball, b: Ball, ea: Any, eb: Any) -> Any:
 def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """(e_x + |q| e_y) / |y|, where a static range may keep y away from 0.
 
-    A reciprocal may be subnormal in formats whose range is not balanced (float16): 3.1 ulps measured. Two roundings are counted: plain programs divide by a broadcast value through its reciprocal. A root as divisor may become a
-    product with rsqrt: one more.
+    A reciprocal may be subnormal in formats whose range is not balanced (float16): 3.1 ulps measured. Two roundings are
+    counted: plain programs divide by a broadcast value through its reciprocal. A root as divisor may become a product
+        with rsqrt: one more.
     """
     out = outs[0]
     a, b = balls(operands, out)
@@ -141,7 +143,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 
 
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
-    """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q, and any other has that numerator."""
+    """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
     divisor = b.operand.known
     if _is_power_of_two(divisor):
         return model.total(out, times(a.absorbed, 1 / abs(divisor.low)), ulps=0)
@@ -151,7 +153,9 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
     numerator = plus(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error))
     if b.exact:
-        return model.total(out, ratio(jnp.asarray(0.0 if numerator is None else numerator, b.dtype), b.size), ulps=ulps, steps=12)
+        return model.total(
+            out, ratio(jnp.asarray(0.0 if numerator is None else numerator, b.dtype), b.size), ulps=ulps, steps=12
+        )
     if max(b.operand.known.low, -b.operand.known.high) > 0:
         error = ratio(numerator, b.near)
         return model.total(out, error, times(error, ratio(b.error, b.near)), ulps=ulps, steps=12)
@@ -166,7 +170,7 @@ def _is_power_of_two(known: Any) -> bool:
 
 @rule("rem")
 def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Exact on floats. With errors: e_x + |quotient| e_y while the quotient's integer part is decided, else the whole divisor."""
+    """Exact on floats. With errors: e_x + |quotient| e_y while the quotient's integer part is decided, else |y|."""
     out = outs[0]
     if not is_inexact(out.dtype):
         return [spoiled(model, operands, out)]
@@ -254,7 +258,9 @@ def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: b
     larger, smaller = (ea, eb) if first_wins else (eb, ea)
     zero = jnp.zeros((), a.dtype)
     larger, smaller = (zero if e is None else e for e in (larger, smaller))
-    decided = where(above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out))))
+    decided = where(
+        above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out)))
+    )
     return where(lax.eq(out, out), decided, np.inf)
 
 

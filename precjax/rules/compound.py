@@ -1,8 +1,8 @@
 """Rules for whole patterns: softmax, normalisation.
 
-Each is a theorem on a ratio whose size is bounded whatever its terms are, so that the error stays finite, and often small,
-where the errors of the terms alone would explode. Patterns are recognised in `_patterns`; the result here only ever lowers the
-error of the primitive at hand.
+Each is a theorem on a ratio whose size is bounded whatever its terms are, so that the error stays finite, and often
+small, where the errors of the terms alone would explode. Patterns are recognised in `_patterns`; the result here only
+ever lowers the error of the primitive at hand.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any, qu
 def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, quotient: bool) -> Any:
     """Softmax p of x, shifted by any m: the error of m cancels.
 
-    Let d_i bound the error of the computed log exp(x_i - m), but for that of m: e_i + u |s_i| and the rounding of exp. On the way from the
-    exact to the computed logarithms, dp_i = p_i ((1 - p_i) d_i + sum_{j != i} p_j d_j), every p_j changing by at most
-    exp(d_j + W), W = sum_j p_j (exp(d_j) - 1) exp(d_j). Sum and quotient round once more. Terms with large d are masked ones:
-    exp(s_j + 3 d_j) bounds their part, as the largest term is exp(0). Where d or W is large, p is still at most 1.
+    Let d_i bound the error of the computed log exp(x_i - m), but for that of m: e_i + u |s_i| and the rounding of exp.
+    On the way from the exact to the computed logarithms, dp_i = p_i ((1 - p_i) d_i + sum_{j != i} p_j d_j), every p_j
+    changing by at most exp(d_j + W), W = sum_j p_j (exp(d_j) - 1) exp(d_j). Sum and quotient round once more. Terms
+    with large d are masked ones: exp(s_j + 3 d_j) bounds their part, as the largest term is exp(0). Where d or W is
+    large, p is still at most 1.
     """
     pattern = patterns.softmax(*operands)
     if pattern is None:
@@ -46,7 +47,9 @@ def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, qu
     n = math.prod(out.shape[a] for a in pattern.axes)
     u, own = format_of(out.dtype).unit_roundoff, format_of(dtype)
     exp_rounding = 4 * platforms.current().accuracy("exp", out.dtype).factor * u  # also next to the largest number
-    last = (model.sum_rounding(n, out.dtype) + (3 if out.dtype == dtype else 8) * u) * (1 + 4 * n * u)  # narrow: casts, too
+    last = (model.sum_rounding(n, out.dtype) + (3 if out.dtype == dtype else 8) * u) * (
+        1 + 4 * n * u
+    )  # narrow: casts, too
     d = times(plus(x.error, times(s.size, 2 * u), exp_rounding + u), 1 + 8 * s.eps)
     p = lax.abs(out).astype(dtype)
     part = where(
@@ -89,7 +92,10 @@ def _normalized(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any,
     if pattern is None:
         return None
     size = jnp.asarray(1.0, dtype) if pattern.scale is None else _size(Ball(pattern.scale, dtype))
-    return times(plus(lax.abs(out).astype(dtype), times(size, math.sqrt(pattern.count))), 1 + 16 * format_of(out.dtype).unit_roundoff)
+    return times(
+        plus(lax.abs(out).astype(dtype), times(size, math.sqrt(pattern.count))),
+        1 + 16 * format_of(out.dtype).unit_roundoff,
+    )
 
 
 def _size(x: Ball) -> Any:

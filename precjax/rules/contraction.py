@@ -1,12 +1,13 @@
 """Matrix products and convolutions.
 
-Theorem (Higham section 3.5; Jeannerod and Rump 2013: n u for any order, with or without FMA): for y = sum_k a_k b_k over n terms,
+Theorem (Higham section 3.5; Jeannerod and Rump 2013: n u for any order, with or without FMA): for y = sum_k a_k b_k
+    over n terms,
     |computed - exact| <= sum_k (|a*| e_b + |b'| e_a) + n u sum_k |a'| |b'|,   |a*| <= |a| + e_a,  |a'| <= |a| + r_a,
 r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
     both inexact:  A (e_b + n u B) + e_a B + ...: two products, A * (e_b + n u B) + e_a * B,
     one exact:     (e_a + n u A) * |b|: one product.
-Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that norms of rows
-and columns, or of patches, are all that is computed.
+Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that
+norms of rows and columns, or of patches, are all that is computed.
 """
 
 from __future__ import annotations
@@ -82,10 +83,12 @@ def _accumulator(dtype: Any) -> Any:
 
 
 def _check(precision: Any) -> None:
-    """Presets that round the operands to a narrower format need a model of their own; plain precisions mean nothing on a CPU."""
+    """Presets that round the operands to a narrower format need their own model; precisions mean nothing on CPU."""
     name = str(getattr(precision, "name", precision))
     if not isinstance(precision, (type(None), tuple, lax.Precision)) and name not in _FULL_PRECISION:
-        raise MissingRuleError(f"no error rule for a contraction with algorithm {name}; use one of {', '.join(_FULL_PRECISION)}")
+        raise MissingRuleError(
+            f"no error rule for a contraction with algorithm {name}; use one of {', '.join(_FULL_PRECISION)}"
+        )
 
 
 _FULL_PRECISION = ("DEFAULT", "F32_F32_F32", "F64_F64_F64")
@@ -113,7 +116,10 @@ def dot_general(
 
     if not is_inexact(out.dtype):
         return [_integer_dot(model, operands, out, product)]
-    free = [len(o.value.shape) - len(c) - len(n) for o, (c, n) in zip(operands, zip(*dimension_numbers, strict=True), strict=True)]
+    free = [
+        len(o.value.shape) - len(c) - len(n)
+        for o, (c, n) in zip(operands, zip(*dimension_numbers, strict=True), strict=True)
+    ]
     batch = len(batch_a)
 
     def norm_a(x: Any) -> Any:
@@ -164,7 +170,7 @@ def conv_general_dilated(
     batch_group_count: int,
     precision: Any,
 ) -> list[Any]:
-    """Every output element is an inner product of a patch and a kernel; XLA:CPU uses no Winograd or FFT algorithm (measured)."""
+    """An element is an inner product of a patch and a kernel; XLA:CPU uses no Winograd or FFT algorithm (measured)."""
     out = outs[0]
     _check(precision)
     dtype = error_dtype(out.dtype)

@@ -1,7 +1,8 @@
 """Equations that carry jaxprs, for every model of error.
 
-Each is rebuilt from the transformed inner jaxpr through JAX's public function, so that the structure of the program survives: a jit
-stays a jit, a scan a scan, and the derivative rule of a user's custom function is still the one that `grad` uses.
+Each is rebuilt from the transformed inner jaxpr through JAX's public function, so that the structure of the program
+survives: a jit stays a jit, a scan a scan, and the derivative rule of a user's custom function is still the one that
+    `grad` uses.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _graft_jvp(primals: Any, tangents: Any) -> Any:
 
 @control("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call")
 def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """Forward, the function's own jaxpr; under `grad` the original call supplies its rule, and is dead code otherwise."""
+    """Forward, the function's own jaxpr; under `grad` the original call supplies its rule; otherwise it is dead."""
     results = interpret(model, compat.call_jaxpr(eqn), operands)
     return _with_derivative_of(eqn, operands, results)
 
@@ -92,12 +93,9 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
 def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Not yet."""
     raise MissingRuleError(
-        f"shard_map at {compat.source_line(eqn)}: errors are not sharded yet. Track the function inside the shard_map instead: "
-        f"jax.shard_map(precjax.track(f), ...)"
+        f"shard_map at {compat.source_line(eqn)}: errors are not sharded yet. Track the function inside "
+        f"the shard_map instead: jax.shard_map(precjax.track(f), ...)"
     )
-
-
-# --- branches ---------------------------------------------------------------------------------------------------------------------
 
 
 @control("cond")
@@ -176,11 +174,12 @@ def _choose(model: Any, index: Annotated, cases: list[Annotated]) -> Annotated:
     return model.explicit(result)
 
 
-# --- loops ------------------------------------------------------------------------------------------------------------------------
+def _loop_invariant(
+    model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated]
+) -> Any:
+    """Transforms a loop body with a carry whose signature it keeps: a fixed point.
 
-
-def _loop_invariant(model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated]) -> Any:
-    """Transforms a loop body with a carry whose signature it keeps: the fixed point of "inexact after one turn" and of ranges.
+    An exact carry may be inexact after one turn, and a range may widen.
 
     Returns:
         The transformed body and the annotated carry to start with.
@@ -212,9 +211,8 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A scan over values and annotations."""
     params = eqn.params
     consts_count, carry_count = compat.scan_counts(params)
-    consts, carry, xs = (
-        operands[:consts_count], operands[consts_count : consts_count + carry_count], operands[consts_count + carry_count :]
-    )  # fmt: skip
+    consts, rest = operands[:consts_count], operands[consts_count:]
+    carry, xs = rest[:carry_count], rest[carry_count:]
     slices = [_slice(x) for x in xs]
     transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
     kept, made = [signature(x) for x in carry], transformed.outputs[carry_count:]
@@ -247,7 +245,8 @@ def is_plain(value: Any) -> bool:
 def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A while loop whose test rides in the carry; once a test is in doubt, nothing is known of the results.
 
-    The test may be batched (vmap of while): the loop then runs while any is true, and finished lanes keep what they have.
+    The test may be batched (vmap of while): the loop then runs while any is true, and finished lanes keep what they
+    have.
     """
     params = eqn.params
     split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -269,7 +268,8 @@ def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
         if test.ndim:
             following = [_lanes(test, new, old) for new, old in zip(following, state, strict=True)]
         again, *doubt = tested(following)
-        return following, lax.bitwise_and(again, test), *(lax.bitwise_or(a, b) for a, b in zip(doubted, doubt, strict=True))
+        doubted = [lax.bitwise_or(a, b) for a, b in zip(doubted, doubt, strict=True)]
+        return following, lax.bitwise_and(again, test), *doubted
 
     state, _, *doubted = lax.while_loop(lambda loop: jnp.any(loop[1]), body, (flatten(carry), *tested(flatten(carry))))
     results = unflatten(kept, state)

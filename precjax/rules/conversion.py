@@ -1,7 +1,8 @@
 """Casts.
 
-Theorem: a cast between float formats is the identity in exact arithmetic, so its error is its rounding: none to a format that holds
-every number of the old one, at most u |x| otherwise. A float cast to an integer is truncated: a decision.
+Theorem: a cast between float formats is the identity in exact arithmetic, so its error is its rounding: none to a
+format that holds every number of the old one, at most u |x| otherwise. A float cast to an integer is truncated: a
+decision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Decisions: comparisons, selections, signs, roundings to integers.
 
-Theorem: a comparison is decided where the balls of its operands, over their reach, are apart; a result is then the exact one. Where
-they overlap, every outcome is covered: a bool's error is 1, a selection's the distance to the farthest case.
+Theorem: a comparison is decided where the balls of its operands, over their reach, are apart; a result is then the
+exact one. Where they overlap, every outcome is covered: a bool's error is 1, a selection's the distance to the farthest
+case.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Elementary functions of one real number.
 
-Theorem: |f(x') - f(x*)| <= sup |f'| |x' - x*| over the reach of x, and the computed result differs from f(x') by at most the platform's
-table, factor u scale, plus an underflow. A bound of sup |f'| comes from where |f'| is largest on an interval (the near end of
-the reach, if |f'| falls with |x|; the far end, if it grows), or from the value itself and a bound of f'': |f'| <= |f'(x)| + reach sup |f''|.
+Theorem: |f(x') - f(x*)| <= sup |f'| |x' - x*| over the reach of x, and the computed result differs from f(x') by at
+most the platform's table, factor u scale, plus an underflow. A bound of sup |f'| comes from where |f'| is largest on an
+interval (the near end of the reach, if |f'| falls with |x|; the far end, if it grows), or from the value itself and a
+bound of f'': |f'| <= |f'(x)| + reach sup |f''|.
 
 To add a function: one row in `platforms/cpu.csv` and one `defelementary` line (see README.md in this folder).
 """
@@ -27,13 +28,18 @@ Image = Callable[[Known], tuple[float, float] | None]
 
 
 def defelementary(
-    name: str, spread: Spread, bounds: tuple[float, float] | None = None, image: Image | None = None, singular: bool = False
+    name: str,
+    spread: Spread,
+    bounds: tuple[float, float] | None = None,
+    image: Image | None = None,
+    singular: bool = False,
 ) -> None:
     """Registers an elementary function.
 
     Args:
         name: the primitive, with a row in the platform's table.
-        spread: ``spread(x, y)``: upper bound of |f(x') - f(x*)| for an inexact `Ball` x and y = |value| in the dtype of errors.
+        spread: ``spread(x, y)``: upper bound of |f(x') - f(x*)| for an inexact `Ball` x and y = |value| in the dtype of
+            errors.
         bounds: the range of f, if it is bounded: the error never exceeds the distance to its ends.
         image: ``image(known)``: such a range where it follows from the static range of x, else None.
         singular: whether f or f' is unbounded at 0, so that reading a subnormal as 0 matters.
@@ -64,7 +70,9 @@ def _reading(x: Ball, singular: bool) -> Any:
 def _inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
     """Both the value, but for a little, and the exact result lie within the bounds."""
     value = out.astype(error.dtype)
-    widest = lax.max(lax.sub(value, jnp.asarray(bounds[0], error.dtype)), lax.sub(jnp.asarray(bounds[1], error.dtype), value))
+    widest = lax.max(
+        lax.sub(value, jnp.asarray(bounds[0], error.dtype)), lax.sub(jnp.asarray(bounds[1], error.dtype), value)
+    )
     widest = plus(times(widest, 1 + 16 * format_of(out.dtype).unit_roundoff), 16 * format_of(error.dtype).unit_roundoff)
     return minimum(error, widest)
 
@@ -87,8 +95,8 @@ def _log_size(x: Ball) -> Any:
     return plus(times(lax.abs(lax.log(size)), 1.01), 1.0)
 
 
-# Small errors use a polynomial in e that bounds exp(e) - 1 (0.6 e + 1 >= (exp(e) - 1) / e for e <= 1/2), large ones the function
-# at the high end: it is not smaller than the difference, and finite where the product would be inf * 0.
+# Small errors use a polynomial in e that bounds exp(e) - 1 (0.6 e + 1 >= (exp(e) - 1) / e for e <= 1/2), large ones the
+# function at the high end: it is not smaller than the difference, and finite where the product would be inf * 0.
 def _exp_spread(x: Ball, y: Any) -> Any:
     small = times(y, x.error, plus(times(x.error, 0.6), 1.0), plus(times(x.error, 1.3), 1.0))
     return where(less(x.error, 0.5), small, times(lax.exp(x.high), 1.01))
@@ -127,8 +135,8 @@ def _over_low(shift: float = 0.0, factor: float = 1.0) -> Spread:
 def _sqrt_spread(x: Ball, y: Any) -> Any:
     """|a - b| / (sqrt a + sqrt b), and at most sqrt |a - b|, for exact operands that have a root.
 
-    The ball of a computed sum of squares near 0 holds negative numbers, although the exact one never is: inf there would make Adam's
-    and every norm's gradient useless at 0.
+    The ball of a computed sum of squares near 0 holds negative numbers, although the exact one never is: inf there
+    would make Adam's and every norm's gradient useless at 0.
     """
     near = lax.sqrt(x.near)
     other = y if x.operand.known.settled else near
@@ -158,7 +166,7 @@ def _tanh_spread(x: Ball, y: Any) -> Any:
 
 
 def _logistic_spread(x: Ball, y: Any) -> Any:
-    """f' = f (1 - f) at the value, |f''| <= 0.097, f' <= 1/4; on the left f' <= f, which grows by at most exp(reach)."""
+    """f' = f (1 - f) at the value, |f''| <= 0.097, f' <= 1/4; on the left f' <= f, which grows by exp(reach)."""
     derivative = times(y, lax.sub(jnp.ones_like(y), y))
     slope = minimum(plus(derivative, times(x.reach, 0.097), _value_slack(x)), jnp.asarray(0.25, x.dtype))
     left = times(plus(y, 2 * format_of(x.dtype).smallest_normal), plus(times(x.reach, 2.0), 1.01))
@@ -184,7 +192,7 @@ def _wave_spread(x: Ball, y: Any) -> Any:
 
 
 def _tan_spread(x: Ball, y: Any) -> Any:
-    """tan(x + d) - tan x = (1 + y**2) t / (1 - y t), t = tan d <= 1.1 d for d <= 1/2: inf where a pole may be in reach."""
+    """tan(x + d) - tan x = (1 + y**2) t / (1 - y t), t = tan d <= 1.1 d, d <= 1/2: inf where a pole may be in reach."""
     t = times(x.reach, 1.1)
     size = times(y, 1 + 16 * format_of(x.operand.value.dtype).unit_roundoff)
     room = maximum(plus(1.0, times(size, t, -1.0)), 0.0)
@@ -214,7 +222,7 @@ def _gauss_spread(x: Ball, y: Any) -> Any:
 
 
 def _arc_spread(x: Ball, y: Any) -> Any:
-    """asin, acos: 1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the chord at the end of the domain; inf where x may leave it."""
+    """1 / sqrt(1 - far**2), and at most pi sqrt(e / 2), the arc at the end of the domain; inf where x may leave it."""
     room = maximum(minus(1.0, x.far), 0.0)
     slope = ratio(x.error, lax.sqrt(times(room, plus(x.far, 1.0), 1 - 8 * x.eps)))
     inside = minimum(slope, times(lax.sqrt(times(x.error, 0.5)), math.pi * 1.0001))

@@ -1,7 +1,8 @@
 """Gathers, scatters and dynamic slices.
 
-Theorem: with certain indices they move elements, so errors move the same way; with an uncertain index any element may have been meant
-and the error is inf. A scatter-add sums what meets in one place: (count - 1) u sum |x| more, the count being scattered along.
+Theorem: with certain indices they move elements, so errors move the same way; with an uncertain index any element may
+have been meant and the error is inf. A scatter-add sums what meets in one place: (count - 1) u sum |x| more, the count
+being scattered along.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def gather(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **par
     x, indices = operands
     error = None
     if x.error is not None:
-        params = {**params, "fill_value": 0} if params.get("fill_value") is not None or "fill_value" in params else params
+        params = (
+            {**params, "fill_value": 0} if params.get("fill_value") is not None or "fill_value" in params else params
+        )
         error = compat.primitives.gather_p.bind(x.error, indices.value, **params)
     doubt = model.doubt(indices)
     if doubt is not None:
@@ -59,9 +62,7 @@ def _rows_in_doubt(doubt: Any, out: Any, numbers: Any) -> Any:
 
 
 @rule("dynamic_slice")
-def dynamic_slice(
-    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, slice_sizes: Any
-) -> list[Any]:
+def dynamic_slice(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, slice_sizes: Any) -> list[Any]:
     """A slice of the errors."""
     x, *starts = operands
     error = None if x.error is None else lax.dynamic_slice(x.error, [s.value for s in starts], slice_sizes)
@@ -109,7 +110,11 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
         return _scatter_add(base, indices.value, updates, params)
 
     if not is_inexact(out.dtype):
-        errors = [combine_integers(model, [x, update], out, lambda *_: add(explicit(model, x, dtype), explicit(model, update, dtype)))]
+        errors = [
+            combine_integers(
+                model, [x, update], out, lambda *_: add(explicit(model, x, dtype), explicit(model, update, dtype))
+            )
+        ]
         return [_unless(_uncertain(model, [indices]), errors[0], model, out)]
     a, b = Ball(x, dtype), Ball(update, dtype)
     steps = max(int(np.prod(indices.value.shape[:-1])), 1) + 2

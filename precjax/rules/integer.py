@@ -1,8 +1,8 @@
 """Integers and bools.
 
-They are exact unless a decision on inexact data made them; then their error is the largest difference that another decision could
-make, and 1 for a bool. Theorem: sums and products of integers obey the bounds of real ones, as long as the ball does not leave
-the dtype; an operation on bits of an uncertain integer may give anything.
+They are exact unless a decision on inexact data made them; then their error is the largest difference that another
+decision could make, and 1 for a bool. Theorem: sums and products of integers obey the bounds of real ones, as long as
+the ball does not leave the dtype; an operation on bits of an uncertain integer may give anything.
 """
 
 from __future__ import annotations

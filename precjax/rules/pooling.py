@@ -1,7 +1,8 @@
 """Windows: sums and maxima over them, and the gradient of a maximum.
 
-Sums obey the theorem of `reduction`, with the window's size for n. A window's maximum moves by at most the largest error in it. The
-gradient of max-pooling sends a number to the winner: where the winner is in doubt, every candidate may gain or lose it.
+Sums obey the theorem of `reduction`, with the window's size for n. A window's maximum moves by at most the largest
+error in it. The gradient of max-pooling sends a number to the winner: where the winner is in doubt, every candidate may
+gain or lose it.
 """
 
 from __future__ import annotations
@@ -75,9 +76,15 @@ def select_and_scatter_add(
     best = bottoms[0]
     for bottom in bottoms[1:]:
         best = lax.max(best, bottom)
-    possible = [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), windows.inside(o)) for t, o in zip(tops, windows.offsets)]
+    possible = [
+        lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), windows.inside(o)) for t, o in zip(tops, windows.offsets, strict=True)
+    ]
     rivals = sum(p.astype(dtype) for p in possible)
-    error = explicit(model, source, dtype) if s.absorbed is None else jnp.broadcast_to(jnp.asarray(s.absorbed, dtype), s.size.shape)
+    error = (
+        explicit(model, source, dtype)
+        if s.absorbed is None
+        else jnp.broadcast_to(jnp.asarray(s.absorbed, dtype), s.size.shape)
+    )
     terms = math.prod(-(-w // max(t, 1)) for w, t in zip(window_dimensions, window_strides, strict=True))
     rounding = times(plus(s.size, s.reach), model.sum_rounding(terms + 1, out.dtype))
     disputed = where(less(1.0, rivals), plus(s.size, error), error)
@@ -114,5 +121,3 @@ class _Windows:
             start, extent = o - low, (n - 1) * t + 1
             config.append((start, size - start - extent, t - 1))
         return lax.pad(y, jnp.zeros((), y.dtype), config)
-
-

@@ -33,7 +33,8 @@ from precjax._rounding import (
 def pow_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """x**y = exp(y log x): with t the error of y log |x|, |out| (exp(t) - 1).
 
-    A negative base has an integer exponent, which must be certain. Small integer exponents may be computed by two products.
+    A negative base has an integer exponent, which must be certain. Small integer exponents may be computed by two
+    products.
     """
     out = outs[0]
     x, y = (Ball(o, error_dtype(out.dtype)) for o in operands)
@@ -83,15 +84,20 @@ def _log_spread(x: Ball) -> Any:
 
 def _exponent_rounding(y: Ball, out: Any) -> Any:
     """An integer exponent is converted to the format of the base."""
-    if is_inexact(dtype_of(y.operand.value)) or max(-y.operand.known.low, y.operand.known.high) <= 2.0 ** format_of(out.dtype).digits:
+    if (
+        is_inexact(dtype_of(y.operand.value))
+        or max(-y.operand.known.low, y.operand.known.high) <= 2.0 ** format_of(out.dtype).digits
+    ):
         return None
     rounded = lax.gt(jnp.asarray(y.size, y.dtype), 2.0 ** format_of(out.dtype).digits)
-    return where(rounded, times(jnp.asarray(y.size, y.dtype), format_of(out.dtype).unit_roundoff), jnp.zeros((), y.dtype))
+    return where(
+        rounded, times(jnp.asarray(y.size, y.dtype), format_of(out.dtype).unit_roundoff), jnp.zeros((), y.dtype)
+    )
 
 
 @rule("atan2")
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Two points at least r from the origin and at most d apart: their angle is at most 2 asin(d / 2r) <= t + t**3 / 20, t = d / r <= 1.
+    """Two points no nearer than r to the origin, d apart: their angle is at most 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
 
     Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
     """
@@ -131,7 +137,7 @@ def _hypotenuse(a: Any, b: Any) -> Any:
 
 @rule("polynomial")
 def polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Horner's rule as it is written out: multiply by x, add the next coefficient, from the last operand to the second."""
+    """Horner's rule written out: multiply by x, add the next coefficient, from the last operand to the second."""
     out = outs[0]
     x, *coefficients = operands
     result = coefficients[-1]

@@ -14,7 +14,8 @@ from precjax._rounding import where
 
 
 @rule(
-    "random_bits", "random_seed", "random_wrap", "random_unwrap", "random_fold_in", "random_split", "random_clone", "threefry2x32",
+    "random_bits", "random_seed", "random_wrap", "random_unwrap", "random_fold_in", "random_split", "random_clone",
+    "threefry2x32",
     "rng_bit_generator", "rng_uniform",
 )  # fmt: skip
 def random(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
@@ -25,5 +26,3 @@ def random(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
     doubt = jnp.any(jnp.stack(doubts))
     zeros = [model.explicit(Annotated(v)).error for v in outs]
     return [None if z is None else where(jnp.broadcast_to(doubt, z.shape), np.inf, z) for z in zeros]
-
-

@@ -1,8 +1,8 @@
 """Reductions and cumulative operations.
 
-Theorem (Jeannerod and Rump 2013): a sum of n terms, added in any order or tree, errs by at most (n - 1) u sum |x|. With errors e the
-result errs by at most sum (e + (n - 1) u (|x| + reach)). A maximum is nonexpansive: its error is the largest error among the
-terms that may win.
+Theorem (Jeannerod and Rump 2013): a sum of n terms, added in any order or tree, errs by at most (n - 1) u sum |x|. With
+errors e the result errs by at most sum (e + (n - 1) u (|x| + reach)). A maximum is nonexpansive: its error is the
+largest error among the terms that may win.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
     moved = None if x.exact else lax.sub(largest, multiply(x.size))
     moved = None if moved is None else times(maximum(moved, 0.0), 2.0 if x.reach is not x.error else 1.0)
     # A partial product that underflows may still be multiplied by everything larger than 1.
-    lost = times(multiply(maximum(jnp.asarray(x.far, x.dtype), 1.0)), 2 * terms * platforms.current().underflow(out.dtype))
+    lost = times(
+        multiply(maximum(jnp.asarray(x.far, x.dtype), 1.0)), 2 * terms * platforms.current().underflow(out.dtype)
+    )
     return model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)
 
 
@@ -189,9 +191,7 @@ def cummax(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
 
 
 @rule("sort")
-def sort(
-    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension: int, num_keys: int
-) -> list[Any]:
+def sort(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension: int, num_keys: int) -> list[Any]:
     """Sorted keys move by at most the largest error along the axis (sorting is nonexpansive in the maximum norm).
 
     Where neighbours' balls overlap the permutation is in doubt: payloads then may be any along the axis.
@@ -229,13 +229,17 @@ def _order_in_doubt(values: Any, error: Any, dimension: int, spread: Callable[[A
     gaps = lax.sub(lax.slice_in_dim(keys, 1, n, axis=dimension), lax.slice_in_dim(keys, 0, n - 1, axis=dimension))
     room = times(lax.slice_in_dim(error, 1, n, axis=dimension), 4.0)
     close = lax.bitwise_and(lax.bitwise_not(lax.gt(gaps, room)), less(0.0, room))
-    padded = lax.pad(close.astype(jnp.float32), np.float32(0), [(0, int(i == dimension), 0) for i in range(values.ndim)])
+    padded = lax.pad(
+        close.astype(jnp.float32), np.float32(0), [(0, int(i == dimension), 0) for i in range(values.ndim)]
+    )
     return less(0.0, spread(padded))
 
 
 @rule("cumlogsumexp")
-def cumlogsumexp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
-    """log-sum-exp is nonexpansive; each of n combinations rounds exp, log and sums of numbers up to the largest prefix."""
+def cumlogsumexp(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool
+) -> list[Any]:
+    """Nonexpansive; each of n combinations rounds exp, log and sums of numbers up to the largest prefix."""
     out = outs[0]
     x = Ball(operands[0], error_dtype(out.dtype))
     size = lax.cummax(plus(lax.abs(out).astype(x.dtype), x.size, 1.0), axis=axis, reverse=reverse)
@@ -244,10 +248,9 @@ def cumlogsumexp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any],
     return [model.total(out, moved, rounding, ulps=4)]
 
 
-
 @rule("top_k")
 def top_k(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: int, axis: int = -1) -> list[Any]:
-    """The k largest move by at most the largest error along the axis; their places are in doubt where neighbours' balls overlap."""
+    """The k largest move by at most the largest error along the axis; with any error, their places are in doubt."""
     x = Ball(operands[0], error_dtype(outs[0].dtype))
     error = read_error(x) if is_inexact(outs[0].dtype) else x.error
     if error is None:

@@ -95,7 +95,9 @@ def _with(move: Any, model: Any, operands: Sequence[Annotated], out: Any) -> Any
 def explicit(model: Any, x: Annotated, dtype: Any) -> Any:
     """The error of an operand, zeros where exact, in a dtype of errors."""
     if x.error is None:
-        return lax.full(np.shape(x.value), 0, dtype) if np.ndim(x.value) == 0 else lax.full_like(x.value, 0, dtype=dtype)
+        return (
+            lax.full(np.shape(x.value), 0, dtype) if np.ndim(x.value) == 0 else lax.full_like(x.value, 0, dtype=dtype)
+        )
     return as_error(x.error, dtype)
 
 
