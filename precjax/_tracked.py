@@ -110,6 +110,7 @@ def _half_ulp(value: Any) -> Any:
         return jnp.zeros(value.shape, dtype)
     fmt = format_of(value.dtype)
     _, exponent = jnp.frexp(jnp.abs(value).astype(dtype))
-    # Half an ulp is 2**(exponent - 1 - p): exact powers of two, so that nothing is rounded.
-    half = jnp.exp2(jnp.zeros((), dtype)) * jnp.ldexp(jnp.ones(value.shape, dtype), exponent - 1 - fmt.digits)
-    return jnp.where(jnp.isfinite(value), jnp.maximum(half, fmt.smallest_normal * fmt.unit_roundoff), jnp.inf)
+    half = jnp.ldexp(jnp.ones(value.shape, dtype), exponent - 1 - fmt.digits)
+    # Below, numbers are spaced evenly, and an error must not be subnormal itself.
+    least = max(fmt.smallest_normal * fmt.unit_roundoff, format_of(dtype).smallest_normal)
+    return jnp.where(jnp.isfinite(value), jnp.maximum(half, least), jnp.inf)

@@ -103,7 +103,15 @@ def integer_power(x, y):
         x = arb(x)
     if type(x) is fmpq:
         return x**y
-    return x**y if y >= 0 else 1 / x ** (-y)
+    return _repeated_product(x, y) if y >= 0 else 1 / _repeated_product(x, -y)
+
+
+def _repeated_product(x, n):
+    # python-flint's power of a ball around zero is NaN.
+    if n == 0:
+        return ONE
+    half = _repeated_product(x * x, n // 2)
+    return half * x if n % 2 else half
 
 
 for _name, _function in {

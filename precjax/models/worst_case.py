@@ -13,7 +13,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax import platforms
-from precjax._annotated import Annotated
+from precjax._annotated import Annotated, Known
 from precjax._ball import subnormal
 from precjax._binding import bind
 from precjax._facts import folded
@@ -86,7 +86,7 @@ class WorstCase(ErrorModel):
         if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
             flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), tiny)
             error = where(subnormal(jnp.asarray(value)), flushed, error)
-        return Annotated(value, error, _settled())
+        return Annotated(value, error, Known(settled=True, masked=True))
 
     def error(self, x: Annotated) -> Any:
         """Upper bound of |value - exact|."""
@@ -173,12 +173,6 @@ def missing_rule(eqn: Any) -> MissingRuleError:
         f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
         f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
     )
-
-
-def _settled() -> Any:
-    from precjax._annotated import Known
-
-    return Known(settled=True, masked=True)
 
 
 def _is_key(value: Any) -> bool:

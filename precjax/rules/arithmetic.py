@@ -21,7 +21,7 @@ from jax import lax
 
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated
-from precjax._ball import Ball, read_error
+from precjax._ball import Ball, read_error, subnormal
 from precjax._registry import rule
 from precjax._rounding import (
     enlarged,
@@ -29,6 +29,7 @@ from precjax._rounding import (
     error_dtype,
     format_of,
     is_inexact,
+    less,
     maximum,
     minus,
     plus,
@@ -113,12 +114,21 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
         return [_power_error(model, a, 2, out)]
     for scale, x in ((a, b), (b, a)):
         if _is_power_of_two(scale.operand.known):
-            factor = abs(scale.operand.known.low)
-            if factor == 1.0 and not x.exact:
-                return [jnp.broadcast_to(x.error, out.shape)]
-            return [model.total(out, times(x.absorbed, factor), ulps=0)]
+            return [_scaled(model, x, abs(scale.operand.known.low), out)]
     error = model.total(out, _product_error(a, b, a.absorbed, b.absorbed), flushed=2)
     return [tightest(model, operands, out, error, quotient=False)]
+
+
+def _scaled(model: Any, x: Ball, factor: float, out: Any) -> Any:
+    """A power of two only scales. An exact operand stays exact but where something underflows or overflows."""
+    if not x.exact:
+        same = factor == 1.0 and x.operand.value.dtype == out.dtype
+        return jnp.broadcast_to(x.error, out.shape) if same else model.total(out, times(x.error, factor), ulps=0)
+    lost = model.total(out, times(x.absorbed, factor), flushed=2)
+    size, fmt = lax.abs(out).astype(lost.dtype), format_of(out.dtype)
+    normal = lax.bitwise_and(less(2 * fmt.smallest_normal, size), less(size, np.inf))
+    zero = lax.bitwise_and(equal(jnp.asarray(x.size), 0.0), lax.bitwise_not(subnormal(jnp.asarray(x.operand.value))))
+    return where(lax.bitwise_or(normal, _full(zero, out)), 0.0, lost)
 
 
 def _product_error(a: Ball, b: Ball, ea: Any, eb: Any) -> Any:
@@ -146,7 +156,7 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
     divisor = b.operand.known
     if _is_power_of_two(divisor):
-        return model.total(out, times(a.absorbed, 1 / abs(divisor.low)), ulps=0)
+        return _scaled(model, a, 1 / abs(divisor.low), out)
     ulps = 4.0 if patterns.made_by(b.operand, "sqrt", "rsqrt", "pow") else 2.0
     ulps += 4.5 if format_of(out.dtype).smallest_normal * format_of(out.dtype).largest < 4 else 0.0
     if isinstance(b.size, float):

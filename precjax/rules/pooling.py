@@ -76,9 +76,8 @@ def select_and_scatter_add(
     best = bottoms[0]
     for bottom in bottoms[1:]:
         best = lax.max(best, bottom)
-    possible = [
-        lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), windows.inside(o)) for t, o in zip(tops, windows.offsets, strict=True)
-    ]
+    inside = [windows.inside(offset) for offset in windows.offsets]
+    possible = [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), i) for t, i in zip(tops, inside, strict=True)]
     rivals = sum(p.astype(dtype) for p in possible)
     error = (
         explicit(model, source, dtype)

@@ -97,7 +97,7 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
 
 @rule("atan2")
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Two points no nearer than r to the origin, d apart: their angle is at most 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
+    """Points no nearer than r to the origin, d apart: their angle is 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
 
     Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
     """
