@@ -1,0 +1,113 @@
+"""Every rule against exact arithmetic: one row per primitive, in every format, plain, jitted and vmapped."""
+
+import contextlib
+import csv
+import functools
+import os
+import pathlib
+import zlib
+
+import cases_arrays
+import cases_elementwise
+import cases_patterns
+import jax
+import jax.numpy as jnp
+import numpy as np
+import precjax
+import pytest
+from cases import Draw, Drawn, errors_of
+from precjax.testing import check_rule
+
+CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES]
+CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
+RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
+SLACK = 1.5  # a rounding counted twice turns its row red; another processor's roundings do not
+EVERYTHING = os.environ.get("PRECJAX_ALL_MODES") == "1"
+ALL_MODES = ("plain", "jit", "vmap")
+# (modes of balls, modes of exact inputs); "jit" is the plain program compiled once more: every fourth row has it, too
+MODES = {"float32": (("plain", "vmap"), ("plain",))}
+
+
+# (hardness, pattern of errors) of each draw
+DRAWS = [(0.4, "zero"), (0.5, "relative"), (0.9, "zero"), (0.9, "relative"), (0.5, "absolute"), (0.0, "relative")]
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    """check_rule tracks the same function again for every draw: hand it the same compiled one."""
+    monkeypatch.setattr(precjax, "track", functools.cache(precjax.track))
+
+
+def arguments(case, dtype, hardness, pattern, seed):
+    """Drawn arguments; `pattern` None leaves them exact."""
+    draw = Draw(dtype.partition("+")[0], seed, hardness)
+    return tuple(_argument(x, draw.random, pattern) for x in case.inputs(draw))
+
+
+def _argument(x, random, pattern):
+    if not isinstance(x, Drawn):
+        return jnp.asarray(x)
+    if pattern is None:
+        return jnp.asarray(x.value)
+    return precjax.Tracked(jnp.asarray(x.value), jnp.asarray(errors_of(x, random, pattern)))
+
+
+def checked(case, dtype, model, modes, hardness, pattern, seed):
+    with precision(dtype):
+        return check_rule(case.f, *arguments(case, dtype, hardness, pattern, seed), model=model, modes=modes, points=2)
+
+
+def precision(dtype):
+    return jax.enable_x64(True) if "64" in dtype else contextlib.nullcontext()
+
+
+def parameters():
+    for case in CASES:
+        for dtype in case.formats:
+            yield pytest.param(case, dtype, "worst_case", id=f"{case.name}-{dtype}")
+        for model in case.models:
+            yield pytest.param(case, "float32", model, id=f"{case.name}-float32-{model.contraction}")
+
+
+@pytest.mark.parametrize(("case", "dtype", "model"), list(parameters()))
+def test_row(case, dtype, model, record_property):
+    seed = zlib.crc32(f"{case.name}{dtype}".encode())
+    modes, modes_of_exact = MODES.get(dtype, (("plain",), ()))
+    if EVERYTHING or seed % 4 == 0:
+        modes, modes_of_exact = ALL_MODES, ALL_MODES[:1]
+    for number, (hardness, pattern) in enumerate(DRAWS):
+        checked(case, dtype, model, modes, hardness, pattern, seed + number)
+        if modes_of_exact and pattern == "zero":
+            checked(case, dtype, model, modes_of_exact, hardness, None, seed + number)
+    rounded = checked(case, dtype, model, modes[:1], 0.0, "zero", seed + 10)
+    moved = checked(case, dtype, model, modes[:1], 0.0, "small", seed + 11)
+    if not case.unbounded:
+        for run in (rounded, moved):
+            assert all(np.isfinite(e).all() for e in jax.tree.leaves(run.tracked.error)), "infinite on benign inputs"
+    medians = [median_tightness(run) for run in (rounded, moved)]
+    if case.scalar:
+        record_property("tightness", medians[1])
+    compare_with_ceilings(f"{case.name}-{dtype}" + ("" if model == "worst_case" else f"-{model.contraction}"), medians)
+
+
+def compare_with_ceilings(row, medians):
+    """tightness.csv holds the medians that were measured; PRECJAX_RECORD_TIGHTNESS=file appends new ones there."""
+    if RECORDING:
+        with open(RECORDING, "a") as file:
+            csv.writer(file).writerow([row, *(f"{m:.4g}" for m in medians)])
+        return
+    for kind, median, ceiling in zip(("rounding", "propagation"), medians, ceilings()[row], strict=True):
+        assert median <= SLACK * ceiling, f"{kind}: median tightness {median:.3g}, was {ceiling}"
+
+
+@functools.cache
+def ceilings():
+    with CEILINGS.open() as file:
+        return {row: (float(rounded), float(moved)) for row, rounded, moved in csv.reader(file)}
+
+
+def median_tightness(run):
+    """Over the elements that have an error and a deviation."""
+    error = np.concatenate([np.ravel(np.asarray(e, np.float64)) for e in jax.tree.leaves(run.tracked.error)])
+    counted = run.tightness[(error > 0) & np.isfinite(run.tightness)]
+    return float(np.median(counted)) if counted.size else 1.0
