@@ -26,7 +26,7 @@ def test_quadratic_roots(capsys):
 def test_sine_of_large_arguments(capsys):
     lines = printed("sine_of_large_arguments.py", capsys).splitlines()
     assert re.fullmatch(r"\s*1\.1\s+0\.8912\d*\?*\s+0\.8912\d*\?*", lines[1])
-    assert re.fullmatch(r"\s*1\.1e\+08\s+-0\.9980\d*\?*\s+0\.\?e\+0", lines[-1])
+    assert re.fullmatch(r"\s*1\.1e\+08\s+-0\.9980\d*\?*\s+0\.\?\S*", lines[-1])
 
 
 def test_determinant(capsys):
