@@ -166,7 +166,7 @@ def _aligned(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 def where(condition: Any, a: Any, b: Any) -> Any:
     """lax.select with scalars broadcast (jnp.where costs three equations and more tracing time)."""
     shape = np.broadcast_shapes(np.shape(condition), np.shape(a), np.shape(b))
-    dtype = next(dtype_of(x) for x in (a, b, jnp.float32(0)) if not isinstance(x, float | int))
+    dtype = next(dtype_of(x) for x in (a, b, np.float32(0)) if not isinstance(x, float | int))
     a, b, condition = (_broadcast(x, shape, d) for x, d in ((a, dtype), (b, dtype), (condition, jnp.bool_)))
     return lax.select(condition, a, b)
 
