@@ -193,7 +193,7 @@ def _without_rule(jaxpr: Any) -> Iterable[str]:
     for eqn in compat.open_jaxpr(jaxpr).eqns:
         name = eqn.primitive.name
         inner = compat.inner_jaxprs(eqn)
-        if not is_control(name) and find(name) is None:
+        if eqn.outvars and not is_control(name) and find(name) is None:
             yield f"{name} at {compat.source_line(eqn)}"
         for jaxpr_ in inner if is_control(name) else ():
             yield from _without_rule(jaxpr_)

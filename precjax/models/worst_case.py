@@ -90,13 +90,16 @@ class WorstCase(ErrorModel):
 
     def error(self, x: Annotated) -> Any:
         """Upper bound of |value - exact|."""
-        return never_nan(self.explicit(x).error)
+        return _no_error(x.value) if x.error is None else never_nan(x.error)
 
     def explicit(self, x: Annotated) -> Annotated:
-        """Zero where nothing was written."""
+        """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
         if x.error is not None or _is_key(x.value):
             return x
-        return x._replace(error=lax.full_like(jnp.asarray(x.value), 0, dtype=error_dtype(dtype_of(x.value))))
+        error, dtype = _no_error(x.value), dtype_of(x.value)
+        if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
+            error = where(subnormal(jnp.asarray(x.value)), format_of(error.dtype).smallest_normal, error)
+        return x._replace(error=error)
 
     def doubt(self, x: Annotated) -> Any:
         """A decision is in doubt where its error is not zero."""
@@ -121,7 +124,12 @@ class WorstCase(ErrorModel):
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
     def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-        """A primitive without a rule: integers of exact operands are exact; anything else has no bound."""
+        """A primitive without a rule: integers of exact operands are exact; anything else has no bound.
+
+        One without results (a debugging print) has no error to bound.
+        """
+        if not outs:
+            return []
         discrete = not any(is_inexact(dtype_of(v)) for v in [*outs, *(x.value for x in operands)])
         if discrete and all(x.error is None for x in operands):
             return [None] * len(outs)
@@ -163,6 +171,10 @@ class WorstCase(ErrorModel):
     def contract(self, *args: Any, **kwargs: Any) -> Any:
         """The error of a bilinear contraction; see `rules.contraction`."""
         return _CONTRACTIONS[self.contraction](*args, **kwargs)
+
+
+def _no_error(value: Any) -> Any:
+    return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
 
 
 def missing_rule(eqn: Any) -> MissingRuleError:

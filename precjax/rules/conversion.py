@@ -42,7 +42,7 @@ def _to_float(model: Any, x: Annotated, out: Any, before: Any) -> Any:
     if _holds(out.dtype, before, x):
         return as_error(x.error, error_dtype(out.dtype))
     error = model.total(out, as_error(x.error, error_dtype(out.dtype)), ulps=1 + 2.0**-8)
-    if x.known.masked:
+    if x.known.masked and is_inexact(before):
         infinite = lax.bitwise_not(lax.is_finite(x.value))
         error = where(lax.bitwise_and(infinite, lax.eq(x.value, x.value)), explicit(model, x, error.dtype), error)
     if is_inexact(before):

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend.core import primitives
 
@@ -93,12 +92,8 @@ def _with(move: Any, model: Any, operands: Sequence[Annotated], out: Any) -> Any
 
 
 def explicit(model: Any, x: Annotated, dtype: Any) -> Any:
-    """The error of an operand, zeros where exact, in a dtype of errors."""
-    if x.error is None:
-        return (
-            lax.full(np.shape(x.value), 0, dtype) if np.ndim(x.value) == 0 else lax.full_like(x.value, 0, dtype=dtype)
-        )
-    return as_error(x.error, dtype)
+    """The error of an operand in a dtype of errors; zeros where it is exact."""
+    return as_error(model.explicit(x).error, dtype)
 
 
 def broadcast_error(model: Any, x: Annotated, shape: tuple[int, ...], dtype: Any) -> Any:
