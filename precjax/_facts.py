@@ -52,9 +52,10 @@ def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
     dtype = eqn.outvars[0].aval.dtype
     if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
         return None
+    if exact and not format_of(dtype).smallest_normal <= abs(exact) <= format_of(dtype).largest:
+        return None
     number = float(np.asarray(float(exact), dtype))
-    normal = exact == 0 or format_of(dtype).smallest_normal <= abs(number) <= format_of(dtype).largest
-    return number if normal and Fraction(number) == exact else None
+    return number if Fraction(number) == exact else None
 
 
 _FOLDS: dict[str, Callable[..., Fraction]] = {

@@ -64,6 +64,7 @@ def exact(f, *args, precision=400, at=None, **kwargs):
 
     Raises:
         Undecidable: A comparison, a floor or a branch on numbers too close to tell apart.
+        ValueError: `at` has another number of entries than the arguments have leaves.
         NotImplementedError: The program has a primitive without exact semantics, which is named.
 
     Example:

@@ -124,12 +124,9 @@ class WorstCase(ErrorModel):
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
     def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-        """A primitive without a rule: integers of exact operands are exact; anything else has no bound.
-
-        One without results (a debugging print) has no error to bound.
-        """
+        """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
         if not outs:
-            return []
+            return []  # a debugging print
         discrete = not any(is_inexact(dtype_of(v)) for v in [*outs, *(x.value for x in operands)])
         if discrete and all(x.error is None for x in operands):
             return [None] * len(outs)

@@ -7,6 +7,7 @@ gain or lose it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -20,10 +21,9 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, less, maximum, never_nan, plus, times, where
+from precjax._rounding import error_dtype, is_inexact, less, maximum, never_nan, plus, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import summed
-from precjax.rules.structural import explicit
 
 
 @rule("reduce_window_sum")
@@ -66,36 +66,37 @@ def select_and_scatter_add(
     out = outs[0]
     dtype = error_dtype(out.dtype)
     s, x = Ball(source, dtype), Ball(operand, dtype)
-    sign = 1.0 if select_prim.name.startswith("g") else -1.0
     windows = _Windows(operand.value.shape, source.value.shape, window_dimensions, window_strides, padding)
-    value = times(x.value, sign)
-    reach = plus(x.absorbed if x.exact else x.reach, times(x.size, 2 * x.eps))
-    reach = jnp.broadcast_to(jnp.asarray(0.0 if reach is None else reach, dtype), operand.value.shape)
-    tops = [windows.take(lax.add(value, reach), offset, -np.inf) for offset in windows.offsets]
-    bottoms = [windows.take(lax.sub(value, reach), offset, -np.inf) for offset in windows.offsets]
-    best = bottoms[0]
-    for bottom in bottoms[1:]:
-        best = lax.max(best, bottom)
-    inside = [windows.inside(offset) for offset in windows.offsets]
-    possible = [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), i) for t, i in zip(tops, inside, strict=True)]
-    rivals = sum(p.astype(dtype) for p in possible)
-    error = (
-        explicit(model, source, dtype)
-        if s.absorbed is None
-        else jnp.broadcast_to(jnp.asarray(s.absorbed, dtype), s.size.shape)
-    )
+    candidates = _candidates(windows, x, 1.0 if select_prim.name.startswith("g") else -1.0)
+    error = _full(0.0 if s.absorbed is None else s.absorbed, source, dtype)
+    disputed = less(1.0, sum(c.astype(dtype) for c in candidates))
+    if x.exact:
+        # Of equal numbers the first wins, in exact arithmetic as well, unless a subnormal was taken for 0.
+        disputed = lax.bitwise_and(disputed, _full(jnp.any(x.subnormal), source, jnp.bool_))
     terms = math.prod(-(-w // max(t, 1)) for w, t in zip(window_dimensions, window_strides, strict=True))
     rounding = times(plus(s.size, s.reach), model.sum_rounding(terms + 1, out.dtype))
-    disputed = where(less(1.0, rivals), plus(s.size, error), error)
-    # Equal numbers are no dispute among exact operands: the first wins.
-    share = plus(error if x.exact else disputed, rounding)
+    share = plus(where(disputed, plus(s.size, error), error), rounding)
     total = jnp.zeros(out.shape, dtype)
-    for p, offset in zip(possible, windows.offsets, strict=True):
-        total = lax.add(total, windows.put(where(p, share, 0.0), offset))
-    total = enlarged(total, 2 * len(windows.offsets), dtype)
-    unknown = lax.bitwise_not(jnp.all(lax.eq(operand.value, operand.value)))
-    error = model.total(out, total, ulps=0, flushed=terms + 1)
-    return [where(jnp.broadcast_to(unknown, out.shape), np.inf, error)]
+    for candidate, offset in zip(candidates, windows.offsets, strict=True):
+        total = lax.add(total, windows.put(where(candidate, share, 0.0), offset))
+    total = model.total(out, total, ulps=0, steps=2 * len(windows.offsets), flushed=terms + 1)
+    unknown = jnp.any(lax.ne(operand.value, operand.value))
+    return [where(_full(unknown, Annotated(out), jnp.bool_), np.inf, total)]
+
+
+def _full(value: Any, like: Annotated, dtype: Any) -> Any:
+    return jnp.broadcast_to(jnp.asarray(value, dtype), like.value.shape)
+
+
+def _candidates(windows: _Windows, x: Ball, sign: float) -> list[Any]:
+    """Per offset, which windows' winner may be there."""
+    value = times(x.value, sign)
+    reach = plus(x.absorbed if x.exact else x.reach, times(x.size, 2 * x.eps))
+    tops = [windows.take(lax.add(value, reach), offset, -np.inf) for offset in windows.offsets]
+    bottoms = [windows.take(lax.sub(value, reach), offset, -np.inf) for offset in windows.offsets]
+    best = functools.reduce(lax.max, bottoms)
+    inside = [windows.inside(offset) for offset in windows.offsets]
+    return [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), i) for t, i in zip(tops, inside, strict=True)]
 
 
 class _Windows:
