@@ -107,7 +107,7 @@ def platform_switch(platforms: Sequence[Any], branches: Sequence[Callable[..., A
 
 def source_line(eqn: Any) -> str:
     """The user's line of an equation, as ``file.py:12 (function)``."""
-    return source_info_util.summarize(eqn.source_info)
+    return source_info_util.summarize(eqn.source_info) or "(inside a library)"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 Rule = Callable[..., Any]
 
 _RULES: dict[str, Rule] = {}
+_USERS: set[Rule] = set()
 
 
 class MissingRuleError(NotImplementedError):
@@ -54,6 +55,11 @@ def find(name: str) -> Rule | None:
     return _RULES.get(name)
 
 
+def is_users(rule: Rule) -> bool:
+    """Whether a rule came from `defrule`: its author answers for every dtype."""
+    return rule in _USERS
+
+
 def defrule(primitive: Any) -> Callable[[Rule], Rule]:
     """Registers a user's rule for a primitive, in place of any rule it had.
 
@@ -90,6 +96,7 @@ def defrule(primitive: Any) -> Callable[[Rule], Rule]:
             return result if isinstance(result, (tuple, list)) else [result]
 
         _RULES[name] = adapted
+        _USERS.add(adapted)
         return function
 
     return register

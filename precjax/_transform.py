@@ -15,7 +15,6 @@ from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
 from precjax._interpreter import given, interpret, is_control
-from precjax._registry import find
 from precjax._tracked import Tracked
 from precjax.models import ErrorModel, resolve
 
@@ -164,11 +163,12 @@ def _check_error(name: str, value: Any, error: Any) -> None:
         raise ValueError(f"{name}: an error must be non-negative and not NaN, got {numbers[~(numbers >= 0)].flat[0]}")
 
 
-def missing_rules(f: Callable[..., Any]) -> Callable[..., list[str]]:
+def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_case") -> Callable[..., list[str]]:
     """Lists every primitive of a function that has no rule, before anything runs.
 
     Args:
         f: the function that is to be tracked.
+        model: as in `track`.
 
     Returns:
         A function of the same arguments (values, or `Tracked`) that returns sorted lines ``"primitive at file.py:12
@@ -184,16 +184,16 @@ def missing_rules(f: Callable[..., Any]) -> Callable[..., list[str]]:
     def listed(*args: Any, **kwargs: Any) -> list[str]:
         plain = jax.tree.map(lambda x: x.value if _is_tracked(x) else x, (args, kwargs), is_leaf=_is_tracked)
         closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
-        return sorted(set(_without_rule(closed)))
+        return sorted(set(_without_rule(closed, resolve(model))))
 
     return listed
 
 
-def _without_rule(jaxpr: Any) -> Iterable[str]:
+def _without_rule(jaxpr: Any, model: ErrorModel) -> Iterable[str]:
     for eqn in compat.open_jaxpr(jaxpr).eqns:
         name = eqn.primitive.name
         inner = compat.inner_jaxprs(eqn)
-        if eqn.outvars and not is_control(name) and find(name) is None:
+        if eqn.outvars and not is_control(name) and not model.supports(eqn):
             yield f"{name} at {compat.source_line(eqn)}"
         for jaxpr_ in inner if is_control(name) else ():
-            yield from _without_rule(jaxpr_)
+            yield from _without_rule(jaxpr_, model)

@@ -35,6 +35,10 @@ class ErrorModel(abc.ABC):
         """Runs an ordinary equation: (value, annotation) per result."""
 
     @abc.abstractmethod
+    def supports(self, eqn: Any) -> bool:
+        """Whether `apply` has a rule for the equation."""
+
+    @abc.abstractmethod
     def explicit(self, x: Annotated) -> Annotated:
         """The same array with the annotation it would have if it were not known to be exact."""
 

@@ -17,7 +17,7 @@ from precjax._annotated import Annotated, Known
 from precjax._ball import subnormal
 from precjax._binding import bind
 from precjax._facts import folded
-from precjax._registry import MissingRuleError, find
+from precjax._registry import MissingRuleError, find, is_users
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -32,6 +32,11 @@ from precjax._rounding import (
 )
 from precjax.models._model import ErrorModel
 from precjax.rules.contraction import componentwise, normwise
+
+# The rules that hold for complex numbers as they are; the others are stated for real ones.
+_COMPLEX = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "concatenate"}) | {
+    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p"
+}  # fmt: skip
 
 _TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
 
@@ -118,10 +123,16 @@ class WorstCase(ErrorModel):
         outs = bind(eqn, operands)
         if folded(eqn, operands) is not None:
             return [(outs[0], None)]
-        rule = find(eqn.primitive.name)
-        if rule is None:
+        if not self.supports(eqn):
             return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
+        rule = find(eqn.primitive.name)
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
+
+    def supports(self, eqn: Any) -> bool:
+        """Whether there is a rule, and it holds for complex numbers if there are any."""
+        name = eqn.primitive.name
+        rule = find(name)
+        return rule is not None and (name in _COMPLEX or not _is_complex(eqn) or is_users(rule))
 
     def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
         """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
@@ -170,15 +181,20 @@ class WorstCase(ErrorModel):
         return _CONTRACTIONS[self.contraction](*args, **kwargs)
 
 
+def _is_complex(eqn: Any) -> bool:
+    dtypes = [getattr(v.aval, "dtype", None) for v in (*eqn.invars, *eqn.outvars)]
+    return any(d is not None and jnp.issubdtype(d, jnp.complexfloating) for d in dtypes)
+
+
 def _no_error(value: Any) -> Any:
     return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
 
 
 def missing_rule(eqn: Any) -> MissingRuleError:
     """The exception for a primitive without a rule."""
-    name = eqn.primitive.name
+    name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
     return MissingRuleError(
-        f"no error rule for primitive {name!r}, used at {compat.source_line(eqn)}. Supply one with "
+        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}. Supply one with "
         f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
         f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
     )
