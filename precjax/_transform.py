@@ -25,8 +25,8 @@ def track(
     model: str | ErrorModel = "worst_case",
     static_argnums: int | Iterable[int] | None = None,
     static_argnames: str | Iterable[str] | None = None,
-    missing: str = "raise",
-    strict: bool = False,
+    missing: str | None = None,
+    strict: bool | None = None,
 ) -> Callable[..., Tracked]:
     """Computes, next to every value of a function, the error of that value.
 
@@ -36,9 +36,10 @@ def track(
         model: what `error` means: ``"worst_case"`` or an instance such as ``WorstCase(contraction="normwise")``.
         static_argnums: positions of arguments that are not arrays, as in ``jax.jit``.
         static_argnames: names of arguments that are not arrays, as in ``jax.jit``.
-        missing: ``"raise"`` a `MissingRuleError` for a primitive without a rule, or give it error ``"inf"``.
+        missing: ``"raise"`` a `MissingRuleError` for a primitive without a rule, or give it error ``"inf"``; as the
+            model says if None, which is ``"raise"`` for a model given by name.
         strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are
-            frozen: the exact program is the one that keeps them.
+            frozen: the exact program is the one that keeps them. As the model says if None, False by name.
 
     Returns:
         A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees
@@ -48,7 +49,8 @@ def track(
 
     Guarantee:
         Under the worst case |value - exact| <= error, for every exact input within the errors of the arguments, on a
-        platform with a table of ulps. ``f(x)`` and ``jit(f)(x)`` lie within the error of the exact result as well,
+        platform with a table of ulps. (Where an argument's ball reaches below 0, a square root is bounded for the part
+        that has one.) ``f(x)`` and ``jit(f)(x)`` lie within the error of the exact result as well,
         outside the documented hazards.
 
     Raises:
@@ -64,9 +66,8 @@ def track(
     """
     if not callable(f):
         raise TypeError(f"track(f={f!r}): f must be a function, got {type(f).__name__}")
-    if missing not in ("raise", "inf"):
-        raise ValueError(f"track(missing={missing!r}): expected 'raise' or 'inf'")
-    chosen = dataclasses.replace(resolve(model), missing=missing, strict=strict)
+    options = {"missing": missing, "strict": strict}
+    chosen = dataclasses.replace(resolve(model), **{k: v for k, v in options.items() if v is not None})
 
     def paired(*args: Any, **kwargs: Any) -> Tracked:
         return _evaluate(f, chosen, args, kwargs)

@@ -22,6 +22,15 @@ class ErrorModel(abc.ABC):
     missing: str = "raise"
     strict: bool = False
 
+    def __post_init__(self) -> None:
+        """Checks the options.
+
+        Raises:
+            ValueError: if `missing` is unknown.
+        """
+        if self.missing not in ("raise", "inf"):
+            raise ValueError(f"missing={self.missing!r}: expected 'raise' or 'inf'")
+
     @abc.abstractmethod
     def lift(self, value: Any, error: Any) -> Annotated:
         """An argument with an error given by the user, shape and dtype as `error` returns."""

@@ -77,6 +77,7 @@ class WorstCase(ErrorModel):
 
     def __post_init__(self) -> None:
         """Checks the options."""
+        super().__post_init__()
         if self.contraction not in _CONTRACTIONS:
             raise ValueError(f"contraction={self.contraction!r}: expected one of {', '.join(map(repr, _CONTRACTIONS))}")
 
