@@ -110,6 +110,7 @@ def test_ratios():
     print(f"\n{'program':34} {'plain ms':>9} " + " ".join(f"{m:>14} {'trace':>6} {'compile':>8}" for m in MODELS))
     for name, function, args in programs():
         plain = values_of(args)
+        jax.clear_caches()
         program, trace, build = compiled(function, plain)
         candidates, costs = {"plain": (program, plain)}, {}
         for label, model in MODELS.items():
