@@ -32,7 +32,12 @@ def samples(dtype, count, rng):
     """Bit patterns of every binade, and numbers of moderate size."""
     bits = np.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
     patterns = rng.integers(0, np.iinfo(bits).max, count, dtype=bits, endpoint=True).view(dtype)
-    near = [rng.uniform(-1, 1, count), rng.uniform(-12, 12, count), rng.uniform(-100, 100, count), 1 + rng.normal(0, 0.1, count)]
+    near = [
+        rng.uniform(-1, 1, count),
+        rng.uniform(-12, 12, count),
+        rng.uniform(-100, 100, count),
+        1 + rng.normal(0, 0.1, count),
+    ]
     return np.concatenate([patterns, *(x.astype(dtype) for x in near)])
 
 
@@ -61,7 +66,9 @@ def worst(name, dtype, x, got, accuracy):
         exact = FUNCTIONS[name](x.astype(wide))
         fmt = format_of(dtype)
         size = np.abs(exact)
-        normal = np.isfinite(exact) & np.isfinite(got.astype(wide)) & (size > 4 * fmt.smallest_normal) & (size < fmt.largest)
+        normal = (
+            np.isfinite(exact) & np.isfinite(got.astype(wide)) & (size > 4 * fmt.smallest_normal) & (size < fmt.largest)
+        )
         normal &= (np.abs(x) >= fmt.smallest_normal) | (x == 0)
         error = np.abs(got.astype(wide) - exact) / (scale_of(accuracy.scale, x.astype(wide), exact) * fmt.unit_roundoff)
     error = np.where(normal, error, 0)
@@ -83,10 +90,15 @@ def main(count):
             function = getattr(lax, name, None) or getattr(jnp, name)  # log2 is a primitive since 0.12
             vector, at = worst(name, dtype, x, np.asarray(jax.jit(function)(x)), accuracy)
             few = x[:: max(1, len(x) // 50000)]
-            loop, at_loop = worst(name, dtype, few, np.asarray(jax.jit(in_loop, static_argnums=0)(function, few)), accuracy)
+            loop, at_loop = worst(
+                name, dtype, few, np.asarray(jax.jit(in_loop, static_argnums=0)(function, few)), accuracy
+            )
             bad = "*" if max(vector, loop) > accuracy.factor else " "
             where = at if vector >= loop else at_loop
-            print(f"{name:10} {np.dtype(dtype).name:9} {accuracy.factor:7} {vector:8.3f} {loop:8.3f} {bad} {where}", flush=True)
+            print(
+                f"{name:10} {np.dtype(dtype).name:9} {accuracy.factor:7} {vector:8.3f} {loop:8.3f} {bad} {where}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

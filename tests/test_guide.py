@@ -67,5 +67,3 @@ def test_guide_names_things_that_exist():
     """Every helper of the table is where the guide says."""
     for name, file in re.findall(r"\| `(?:def)?(\w+)[`(,].*\| `(\w+\.py)` \|", GUIDE.read_text()):
         assert name in (GUIDE.parent / file).read_text()
-
-

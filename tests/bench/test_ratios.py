@@ -72,7 +72,11 @@ def programs():
     yield "matmul 1024, one inexact", jnp.matmul, (inexact[0], matrices[1])
     yield "matmul 1024, both inexact", jnp.matmul, inexact
     yield "softmax 1024 x 1024", jax.nn.softmax, matrices[:1]
-    yield "chain of 10 on 1M", lambda x: jnp.tanh(jnp.exp(-x * x) * x + jnp.sin(x)) / (1 + x * x), (_normal(2, 1 << 20),)
+    yield (
+        "chain of 10 on 1M",
+        lambda x: jnp.tanh(jnp.exp(-x * x) * x + jnp.sin(x)) / (1 + x * x),
+        (_normal(2, 1 << 20),),
+    )
     x, mlp = _normal(3, 256, 1024), MLP()
     yield "MLP 4 x 1024", mlp.apply, (mlp.init(jax.random.key(0), x), x)
     yield "MLP 4 x 1024, gradient", _gradient_of(mlp), (mlp.init(jax.random.key(0), x), x)
@@ -84,7 +88,11 @@ def programs():
 
 
 def values_of(args):
-    return jax.tree.map(lambda a: a.value if isinstance(a, precjax.Tracked) else a, args, is_leaf=lambda a: isinstance(a, precjax.Tracked))
+    return jax.tree.map(
+        lambda a: a.value if isinstance(a, precjax.Tracked) else a,
+        args,
+        is_leaf=lambda a: isinstance(a, precjax.Tracked),
+    )
 
 
 def compiled(function, args):
