@@ -42,11 +42,14 @@ class Drawn(NamedTuple):
 
 
 class Draw:
-    """Draws arguments of one format; hardness mixes in zeros, subnormals, ties, cancellation and numbers near overflow."""
+    """Draws arguments of one format; hardness mixes in zeros, subnormals, ties, cancellation and numbers near overflow.
+
+    Negative hardness draws benign numbers that lie close together, so that errors change the outcome of decisions.
+    """
 
     def __init__(self, dtype: str, seed: int, hardness: float):
         self.dtype, self.info = jnp.dtype(dtype), jnp.finfo(dtype)
-        self.random, self.hardness = np.random.default_rng(seed), hardness
+        self.random, self.hardness, self.crowded = np.random.default_rng(seed), max(hardness, 0.0), hardness < 0
 
     def numbers(self, *shape, low=-np.inf, high=np.inf, scale=1.0, edges=(), wide=True) -> Drawn:
         """Floats between low and high; benign ones are spread around `scale`; `wide` allows numbers near overflow."""
@@ -76,6 +79,9 @@ class Draw:
         if np.isfinite(low) and np.isfinite(high):
             middle, half = (low + high) / 2, (high - low) / 2
             return middle + half * self.random.uniform(-0.95, 0.95, size)
+        if self.crowded:
+            sizes = np.exp(self.random.normal(0, 0.1, size))
+            return low + sizes if np.isfinite(low) else high - sizes if np.isfinite(high) else sizes
         sizes = scale * np.exp(self.random.normal(0, 0.7, size))
         if np.isfinite(low) or np.isfinite(high):
             return low + sizes if np.isfinite(low) else high - sizes
@@ -114,7 +120,8 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     Args:
         drawn: the argument.
         random: where to draw from.
-        pattern: "zero", "small" (1e-3 relative), "relative" (1e-8 to 0.3), or "absolute" (one for all, or zero).
+        pattern: "zero", "small" (1e-3 relative), "relative" (1e-8 to 0.3), "uneven" (0 or 0.3 relative), or
+            "absolute" (one for all, or zero).
 
     Returns:
         Errors in the dtype that `track` uses.
@@ -129,6 +136,7 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
         "zero": np.zeros_like(x),
         "small": 1e-3 * random.uniform(0.5, 1, x.shape) * size,
         "relative": random.choice(RELATIVE, x.shape) * size,
+        "uneven": random.choice([0, 0.3], x.shape) * size,
         "absolute": np.full_like(x, typical * random.choice([1e-7, 1e-4, 1e-2])) * random.choice([0, 1, 1], x.shape),
     }[pattern]
     room = np.minimum(x - drawn.low, drawn.high - x) * (1 - 2.0**-10)

@@ -18,6 +18,7 @@ def numbers(*shapes, wide=True, **options):
 REDUCTIONS = {
     "reduce_sum": lambda x: lax.reduce_sum(x, (1,)),
     "reduce_sum of all": lambda x: lax.reduce_sum(x, (0, 1)),
+    "reduce_sum of two": lambda x: lax.reduce_sum(x[:, :2], (1,)),
     "reduce_sum of none": lambda x: lax.reduce_sum(x[:, :1], (1,)),
     "jnp.sum": lambda x: jnp.sum(x, axis=0),
     "mean": lambda x: jnp.mean(x, axis=1),
@@ -114,6 +115,7 @@ def moves():
 
 DOTS = {
     "dot": (lambda a, b: a @ b, (3, 8), (8, 4)),
+    "dot of one term": (lambda a, b: a[:, :1] @ b[:1], (4, 2), (2, 4)),
     "vector dot": (jnp.dot, (16,), (16,)),
     "matrix vector": (lambda a, b: a @ b, (4, 8), (8,)),
     "batched dot": (lambda a, b: jnp.einsum("bik,bkj->bij", a, b), (2, 3, 5), (2, 5, 2)),
@@ -150,7 +152,7 @@ CONVOLUTIONS = {
 
 
 PLAIN_FORMATS = {
-    "batch in the middle", "two contracted", "empty dot", "highest precision", "conv strided", "conv dilated", "conv batch groups",
+    "dot of one term", "batch in the middle", "two contracted", "empty dot", "highest precision", "conv strided", "conv dilated", "conv batch groups",
     "conv channels last", "conv one dimension",
 }  # fmt: skip
 

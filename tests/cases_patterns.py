@@ -124,9 +124,10 @@ def newton(x):
     return lax.while_loop(lambda s: s[1] < 3, lambda s: ((s[0] + x / s[0]) / 2, s[1] + 1), (x, 0))[0]
 
 
+@jax.vmap
 def halved(x):
     """A loop whose test depends on the data."""
-    return lax.while_loop(lambda s: s[0] > 0.9, lambda s: (s[0] / 2, s[1] + 1), (jnp.abs(x[0, 0]), 0))
+    return lax.while_loop(lambda s: s[0] > 0.9, lambda s: (s[0] / 2, s[1] + 1), (jnp.abs(x[0]), 0))
 
 
 CONTROL = {

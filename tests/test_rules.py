@@ -29,7 +29,10 @@ MODES = {"float32": (("plain", "vmap"), ("plain",))}
 
 
 # (hardness, pattern of errors) of each draw
-DRAWS = [(0.4, "zero"), (0.5, "relative"), (0.9, "zero"), (0.9, "relative"), (0.5, "absolute"), (0.0, "relative")]
+DRAWS = [
+    (0.4, "zero"), (0.5, "relative"), (0.9, "zero"), (0.9, "relative"), (0.5, "absolute"), (0.0, "relative"), (0.5, "uneven"),
+    (-1.0, "uneven"), (-1.0, "relative"),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,12 @@ def parameters():
 
 @pytest.mark.parametrize(("case", "dtype", "model"), list(parameters()))
 def test_row(case, dtype, model, record_property):
+    judge(case, dtype, model)
+    judge_tightness(case, dtype, model, record_property)
+
+
+def judge(case, dtype, model):
+    """Soundness, over draws from mild to wild."""
     seed = zlib.crc32(f"{case.name}{dtype}".encode())
     modes, modes_of_exact = MODES.get(dtype, (("plain",), ()))
     if EVERYTHING or seed % 4 == 0:
@@ -79,14 +88,18 @@ def test_row(case, dtype, model, record_property):
         checked(case, dtype, model, modes, hardness, pattern, seed + number)
         if modes_of_exact and pattern == "zero":
             checked(case, dtype, model, modes_of_exact, hardness, None, seed + number)
-    rounded = checked(case, dtype, model, modes[:1], 0.0, "zero", seed + 10)
-    moved = checked(case, dtype, model, modes[:1], 0.0, "small", seed + 11)
+
+
+def judge_tightness(case, dtype, model, record_property):
+    """Usefulness, on benign inputs."""
+    rounded = checked(case, dtype, model, ("plain",), 0.0, "zero", 10)
+    moved = checked(case, dtype, model, ("plain",), 0.0, "small", 11)
     if not case.unbounded:
         for run in (rounded, moved):
             assert all(np.isfinite(e).all() for e in jax.tree.leaves(run.tracked.error)), "infinite on benign inputs"
     medians = [median_tightness(run) for run in (rounded, moved)]
     if case.scalar:
-        record_property("tightness", medians[1])
+        record_property("tightness", max(medians))
     compare_with_ceilings(f"{case.name}-{dtype}" + ("" if model == "worst_case" else f"-{model.contraction}"), medians)
 
 

@@ -1,0 +1,158 @@
+"""The table of rules judged: faults made by hand, each of which must turn a row red.
+
+A fault replaces one rule, or one function that rules share, by a version with a typical mistake. Whoever adds a rule adds its
+row, and may try a fault of its own here.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import precjax
+import pytest
+import test_rules
+from jax import lax
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._interpreter import _TRANSFORMED
+from precjax._registry import _RULES
+from precjax._rounding import as_error, error_dtype, format_of, plus, times
+from precjax.models.worst_case import WorstCase
+from precjax.platforms import Platform
+from precjax.rules import arithmetic, contraction, control_flow, decision
+
+CASES = {case.name: case for case in test_rules.CASES}
+ORIGINAL = {"total": WorstCase.total, "bilinear": contraction.bilinear_error, "rules": dict(_RULES)}
+
+
+class Fault(NamedTuple):
+    """A mistake: what is replaced (an object's attribute, or a rule by its name), by what, and the rows that must fail."""
+
+    replaced: tuple[object, str] | str
+    by: Callable
+    rows: tuple[str, ...]
+
+
+def total(**changes):
+    """`WorstCase.total` with other numbers of ulps or flushes."""
+
+    def mutated(self, out, *terms, ulps=1.0, **options):
+        return ORIGINAL["total"](self, out, *terms, ulps=changes["ulps"](ulps), **options)
+
+    return mutated
+
+
+def total_without_flushes(self, out, *terms, flushed=1, **options):
+    tiny = format_of(error_dtype(out.dtype)).smallest_normal
+    bound = ORIGINAL["total"](self, out, *terms, flushed=flushed, **options)
+    return lax.max(lax.sub(bound, jnp.asarray(2 * (flushed + 1) * tiny, bound.dtype)), jnp.zeros_like(bound))
+
+
+def product_without_cross_term(a, b, ea, eb):
+    return plus(times(a.size, eb), times(b.size, ea))
+
+
+def nothing(model, operands, outs, **params):
+    return [None] * len(outs)
+
+
+def own_error(model, operands, outs, **params):
+    return [as_error(operands[0].error, error_dtype(outs[0].dtype))]
+
+
+def error_of_the_winner(model, operands, outs, *, axes, **params):
+    x = Ball(operands[0], error_dtype(outs[0].dtype))
+    kept = [i for i in range(x.value.ndim) if i not in axes]
+    best = lax.broadcast_in_dim(outs[0].astype(x.dtype), x.value.shape, kept)
+    return [None if x.error is None else lax.reduce_max(jnp.where(x.value == best, x.error, 0), tuple(axes))]
+
+
+def error_of_the_larger(model, operands, outs, **params):
+    a, b = (model.explicit(x) for x in operands)
+    return [jnp.where(a.value >= b.value, a.error, b.error)]
+
+
+def own_case(model, which, cases, out, dtype):
+    return lax.select_n(which.value.astype(bool), *(as_error(model.explicit(x).error, dtype) for x in cases))
+
+
+def quotient_without_divisor(model, a, b, out):
+    return model.total(out, a.absorbed, times(lax.abs(out).astype(b.dtype), b.error), ulps=2)
+
+
+def first_order(model, operands, outs, **params):
+    x = Ball(operands[0], error_dtype(outs[0].dtype))
+    return [model.total(outs[0], times(lax.abs(outs[0]).astype(x.dtype), x.error), ulps=2.2)]
+
+
+def bilinear_without_rounding(model, operands, out, bilinear, rounding):
+    return ORIGINAL["bilinear"](model, operands, out, bilinear, rounding * 2.0**-10)
+
+
+def forgotten(model, results, carry):
+    """The carry of a loop, exact again after every turn."""
+    exact = [Annotated(x.value) if x.error is not None else x for x in results]
+    return [model.explicit(x) if c.error is not None else x for x, c in zip(exact, carry, strict=True)]
+
+
+def halved_rule(name):
+    """A rule that claims half its propagated error and all of its rounding."""
+
+    def mutated(model, operands, outs, **params):
+        halved = [x if x.error is None else x._replace(error=x.error / 2) for x in operands]
+        return ORIGINAL["rules"][name](model, halved, outs, **params)
+
+    return mutated
+
+
+FAULTS = {
+    "rounding dropped": Fault((WorstCase, "total"), total(ulps=lambda ulps: 0.0), ("mul", "div", "sqrt", "add", "exp", "to bfloat16")),
+    "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
+    "flush dropped": Fault((WorstCase, "total"), total_without_flushes, ("mul",)),
+    "subnormal operands trusted": Fault((Platform, "read_loss"), lambda self, dtype: 0.0, ("sqrt",)),
+    "cross term dropped": Fault((arithmetic, "_product_error"), product_without_cross_term, ("mul",)),
+    "gamma of n - 2": Fault((WorstCase, "sum_rounding"), lambda self, n, d: max(n - 2, 0) * format_of(d).unit_roundoff, ("reduce_sum of two",)),
+    "sum of magnitudes in place of errors": Fault("reduce_sum", halved_rule("reduce_sum"), ("reduce_sum",)),
+    "decided when undecided": Fault("lt", nothing, ("lt", "select")),
+    "undecided case dropped": Fault((decision, "_either"), own_case, ("select", "where x>0.5")),
+    "winner's error only": Fault("reduce_max", error_of_the_winner, ("reduce_max",)),
+    "larger operand's error only": Fault("max", error_of_the_larger, ("max",)),
+    "cast taken as exact": Fault("convert_element_type", own_error, ("to bfloat16", "there and back")),
+    "quotient without 1/|y|": Fault((arithmetic, "_quotient_error"), quotient_without_divisor, ("div",)),
+    "first order only": Fault("exp", first_order, ("exp",)),
+    "slope halved": Fault("sin", halved_rule("sin"), ("sin",)),
+    "accumulation of a dot dropped": Fault((contraction, "bilinear_error"), bilinear_without_rounding, ("dot", "conv")),
+    "cross term of a dot dropped": Fault((contraction, "_size"), lambda x, read: x.size, ("dot of one term",)),
+    "carry of a loop forgotten": Fault((control_flow, "_carried"), forgotten, ("scan", "fori_loop")),
+    "steps taken as smooth": Fault("floor", own_error, ("floor",)),
+    "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
+    "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
+    "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
+    "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
+}
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No transformed program survives a fault, before or after."""
+    _TRANSFORMED.clear()
+    monkeypatch.setattr(precjax, "track", functools.cache(precjax.track))
+    yield monkeypatch
+    _TRANSFORMED.clear()
+
+
+@pytest.mark.parametrize(("fault", "row"), [(fault, row) for fault, (_, _, rows) in FAULTS.items() for row in rows])
+def test_fault_turns_the_row_red(fault, row, fresh):
+    replaced, by, _ = FAULTS[fault]
+    if isinstance(replaced, str):
+        fresh.setitem(_RULES, replaced, by)
+    else:
+        fresh.setattr(*replaced, by)
+    with pytest.raises(AssertionError, match="times the error"):
+        test_rules.judge(CASES[row], "float32", "worst_case")
+
+
+@pytest.mark.parametrize("row", sorted({row for fault in FAULTS.values() for row in fault.rows}))
+def test_row_is_green_without_faults(row, fresh):
+    test_rules.judge(CASES[row], "float32", "worst_case")
