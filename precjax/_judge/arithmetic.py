@@ -108,8 +108,8 @@ def integer_power(x, y):
 
 def _repeated_product(x, n):
     # python-flint's power of a ball around zero is NaN.
-    if n == 0:
-        return ONE
+    if n == 0 or not x.contains(0):
+        return x**n
     half = _repeated_product(x * x, n // 2)
     return half * x if n % 2 else half
 
