@@ -9,7 +9,7 @@ import numpy as np
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import divide, dtype_of, format_of, is_inexact
+from precjax._rounding import divide, dtype_of, format_of, is_inexact, opaque
 
 
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -17,12 +17,23 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
 
     A division is guarded: XLA replaces a divisor that is a constant or a broadcast by its reciprocal, and merges chains
     of divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit
-    for bit.
+    for bit. What XLA might merge with its neighbours is made opaque.
     """
     values = [x.value for x in operands]
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
-    return compat.bind(eqn, values)
+    outs = compat.bind(eqn, values)
+    return [opaque(outs[0])] if _merges(eqn, operands) and _real(outs[0]) else outs
+
+
+def _merges(eqn: Any, operands: Sequence[Annotated]) -> bool:
+    """Whether XLA might merge the result with the next operation, outside any model of rounding.
+
+    Some versions (jaxlib 0.10.2) turn (x + c) + d into x + (c + d), exp(x) exp(y) into exp(x + y), log(exp(x)) into x;
+    all merge (x / c) / d into x / (c d), which may overflow.
+    """
+    name = eqn.primitive.name
+    return name == "exp" or (name in ("add", "sub", "div") and any(x.known.low == x.known.high for x in operands))
 
 
 def _harmless(divisor: Annotated, value: Any) -> bool:

@@ -151,7 +151,8 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 @_range("square")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
-    return 0.0, max(operands[0].known.low ** 2, operands[0].known.high ** 2)
+    known = operands[0].known
+    return 0.0, max(known.low * known.low, known.high * known.high)
 
 
 @_range("integer_pow")

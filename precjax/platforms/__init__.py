@@ -38,11 +38,13 @@ class Platform(NamedTuple):
         name: as ``jax.default_backend()`` gives it.
         table: (primitive, dtype name) -> Accuracy.
         flushing: dtypes whose subnormal operands and results may be taken as 0.
+        merges_constants: whether plain programs compute (x + c) + d as x + (c + d): jaxlib 0.10.2 does, 0.12 does not.
     """
 
     name: str
     table: dict[tuple[str, str], Accuracy]
     flushing: frozenset[str]
+    merges_constants: bool
 
     def accuracy(self, primitive: str, dtype: Any) -> Accuracy | None:
         """The row of a primitive in a format, None if it was never measured."""
@@ -93,4 +95,4 @@ def platform(name: str) -> Platform:
         for dtype in ("float32", "float64", "bfloat16", "float16"):
             table[row["primitive"], dtype] = Accuracy(float(row[dtype]), row["scale"])
     # float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
-    return Platform(name, table, frozenset({"float32", "float64", "bfloat16"}))
+    return Platform(name, table, frozenset({"float32", "float64", "bfloat16"}), compat.jaxlib_before("0.12"))

@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error, subnormal
 from precjax._registry import rule
@@ -32,6 +33,7 @@ from precjax._rounding import (
     less,
     maximum,
     minus,
+    opaque,
     plus,
     ratio,
     times,
@@ -71,12 +73,24 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = _two_sum_error(a, b, out, sign)
     else:
         error = model.total(out, a.absorbed, b.absorbed)
+    error = plus(error, _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff)
     for x in (a, b):
         if x.operand.known.masked:
             # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
             infinite = lax.bitwise_and(_full(equal(jnp.asarray(x.size), np.inf), out), equal(lax.abs(out), np.inf))
             error = where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
     return error
+
+
+def _merged_constants(a: Ball, b: Ball, out: Any) -> float:
+    """|c| + |d| for (x + c) + d, where plain programs may round c + d instead; 0 otherwise."""
+    for constant, other in ((a, b), (b, a)):
+        if platforms.current().merges_constants and patterns.made_by(other.operand, "add", "sub"):
+            known = [x.known for x in (constant.operand, *other.operand.origin.operands)]
+            fixed = [abs(k.low) for k in known if k.low == k.high and math.isfinite(k.low)]
+            if len(fixed) == 2 and known[0].low == known[0].high:
+                return sum(fixed) * 1.001
+    return 0.0
 
 
 def _full(x: Any, out: Any, dtype: Any = None) -> Any:
@@ -91,7 +105,9 @@ def _two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
     """
     fmt = format_of(out.dtype)
     x, y = _full(a.value, out, out.dtype), _full(times(b.value, sign), out, out.dtype)
-    rest = lax.sub(out, x)
+    # XLA would simplify (c - y) - c.
+    out = opaque(out)
+    rest = opaque(lax.sub(out, x))
     residual = lax.abs(lax.add(lax.sub(x, lax.sub(out, rest)), lax.sub(y, rest)))
     safe = fmt.smallest_normal * 2.0**fmt.digits
     tiny = lax.lt(lax.min(lax.abs(x), lax.abs(y)), jnp.asarray(safe, out.dtype))
