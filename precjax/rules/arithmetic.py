@@ -36,6 +36,7 @@ from precjax._rounding import (
     opaque,
     plus,
     ratio,
+    reordered,
     times,
     where,
 )
@@ -287,7 +288,7 @@ def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: b
     decided = where(
         above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out)))
     )
-    return where(lax.eq(out, out), decided, np.inf)
+    return where(lax.eq(out, out), reordered(decided), np.inf)
 
 
 def _same(ea: Any, eb: Any, out: Any) -> tuple[Any, Any]:

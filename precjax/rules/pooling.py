@@ -21,7 +21,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import error_dtype, is_inexact, less, maximum, never_nan, plus, times, where
+from precjax._rounding import error_dtype, is_inexact, less, maximum, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import summed
 
@@ -47,7 +47,7 @@ def reduce_window_max(model: Any, operands: Sequence[Annotated], outs: Sequence[
         return [None]
     largest = compat.primitives.reduce_window_max_p.bind(never_nan(error), **params)
     # Padding counts as -inf there; a window of padding alone has no error.
-    return [where(lax.eq(outs[0], outs[0]), maximum(largest, 0.0), np.inf)]
+    return [where(lax.eq(outs[0], outs[0]), reordered(maximum(largest, 0.0)), np.inf)]
 
 
 @rule("select_and_scatter_add")

@@ -29,6 +29,7 @@ from precjax._rounding import (
     maximum,
     never_nan,
     plus,
+    reordered,
     times,
     where,
 )
@@ -127,7 +128,7 @@ def _extreme(operand: Annotated, out: Any, largest: Callable[[Any], Any], axes: 
     bottom = x.low if sign > 0 else lax.neg(x.high)
     best = lax.broadcast_in_dim(largest(bottom), top.shape, [i for i in range(top.ndim) if i not in axes])
     possible = lax.bitwise_not(lax.lt(top, best))
-    return where(lax.eq(out, out), largest(where(possible, error, 0.0)), np.inf)
+    return where(lax.eq(out, out), reordered(largest(where(possible, error, 0.0))), np.inf)
 
 
 @rule("reduce_and", "reduce_or")
@@ -187,7 +188,9 @@ def cummax(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
     error = read_error(x) if is_inexact(outs[0].dtype) else x.error
     if error is None:
         return [None]
-    return [where(lax.eq(outs[0], outs[0]), lax.cummax(never_nan(error), axis=axis, reverse=reverse), np.inf)]
+    return [
+        where(lax.eq(outs[0], outs[0]), reordered(lax.cummax(never_nan(error), axis=axis, reverse=reverse)), np.inf)
+    ]
 
 
 @rule("sort")
@@ -208,7 +211,7 @@ def sort(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dime
         return lax.broadcast_in_dim(lax.reduce_max(never_nan(jnp.broadcast_to(v, shape)), (dimension,)), shape, kept)
 
     largest = spread(jnp.asarray(0.0 if error is None else error, key.dtype))
-    results = [where(lax.eq(outs[0], outs[0]), largest, np.inf)]
+    results = [where(lax.eq(outs[0], outs[0]), reordered(largest), np.inf)]
     mixed = _order_in_doubt(outs[0], largest, dimension, spread)
     if any(x.error is not None for x in operands[1:num_keys]):
         mixed = jnp.ones_like(mixed)
@@ -261,4 +264,4 @@ def top_k(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: 
     largest = lax.broadcast_in_dim(largest, outs[0].shape, [i for i in range(outs[0].ndim) if i != axis])
     # The first number that was left out may also be a rival: any doubt anywhere along the axis counts.
     certain = lax.eq(largest, jnp.zeros_like(largest))
-    return [where(lax.eq(outs[0], outs[0]), largest, np.inf), where(certain, 0.0, float(n - 1))]
+    return [where(lax.eq(outs[0], outs[0]), reordered(largest), np.inf), where(certain, 0.0, float(n - 1))]
