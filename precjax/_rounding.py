@@ -208,7 +208,7 @@ def enlarged(bound: Any, steps: int, dtype: Any, flushed: int = 1) -> Any:
 
 
 def reordered(error: Any) -> Any:
-    """The error of a number that was chosen by comparisons, which take subnormals for 0: it may be another one of them."""
+    """The error of a number chosen by comparisons, which take subnormals for 0: it may be another one of them."""
     tiny = 2 * format_of(error.dtype).smallest_normal
     return where(equal(error, 0.0), error, plus(times(error, 1 + 4 * format_of(error.dtype).unit_roundoff), tiny))
 

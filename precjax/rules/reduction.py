@@ -188,9 +188,8 @@ def cummax(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
     error = read_error(x) if is_inexact(outs[0].dtype) else x.error
     if error is None:
         return [None]
-    return [
-        where(lax.eq(outs[0], outs[0]), reordered(lax.cummax(never_nan(error), axis=axis, reverse=reverse)), np.inf)
-    ]
+    largest = lax.cummax(never_nan(error), axis=axis, reverse=reverse)
+    return [where(lax.eq(outs[0], outs[0]), reordered(largest), np.inf)]
 
 
 @rule("sort")
