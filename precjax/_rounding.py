@@ -84,7 +84,8 @@ def as_error(x: Any, dtype: Any) -> Any:
     y = lax.convert_element_type(x, dtype)
     if significand_bits(x.dtype) <= format_of(dtype).digits:
         return y
-    return plus(times(y, 1 + 4 * format_of(dtype).unit_roundoff), format_of(dtype).smallest_normal)
+    upper = plus(times(y, 1 + 4 * format_of(dtype).unit_roundoff), format_of(dtype).smallest_normal)
+    return where(equal(x, 0.0), 0.0, upper)
 
 
 def plus(*terms: Any) -> Any:
