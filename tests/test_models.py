@@ -55,7 +55,7 @@ class LinenRecurrent(linen.Module):
 
     @linen.compact
     def __call__(self, x, deterministic=False):
-        return linen.Dense(CLASSES)(linen.RNN(self.cell(8))(x)[:, -1])
+        return linen.Dense(CLASSES)(linen.RNN(self.cell(8, param_dtype=x.dtype))(x)[:, -1])
 
 
 def linen_model(module, x):
@@ -108,7 +108,7 @@ def nnx_model(make):
     graph, parameters, rest = nnx.split(make(nnx.Rngs(0, dropout=1)), nnx.Param, ...)
 
     def logits(parameters, x):
-        return nnx.merge(graph, parameters, rest)(x)
+        return nnx.merge(graph, parameters, rest, copy=True)(x)
 
     return parameters, logits
 
@@ -178,7 +178,7 @@ def test_forward_and_gradient(name, record_property):
             assert np.all((np.abs(v - t) <= 2 * e) | np.isinf(e))
 
 
-@model_parameters(["convolutions", "lstm", "gru"])
+@model_parameters()
 def test_float32_within_its_bound_of_float64(name):
     make, x = MODELS[name]
     parameters, logits = make()
@@ -199,7 +199,7 @@ def test_training_step(name, optimizer, record_property):
 
     state = transformation.init(parameters)
     assert missing_rules(step)(parameters, state, x) == []
-    if optimizer not in ("adam", "clipped") and name in SLOW:
+    if optimizer != "adam" and name in SLOW:
         return
     value, error = jax.jit(track(step, model=WorstCase(contraction="normwise")))(parameters, state, x)
     assert jax.tree.structure(value) == jax.tree.structure((parameters, state))
