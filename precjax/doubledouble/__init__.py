@@ -1,0 +1,142 @@
+"""Arithmetic of float64 pairs: about 106 bits, with proved bounds, under jit, vmap and scan.
+
+Each function is named after the primitive of JAX that it replaces, takes and returns `DD` pairs, and broadcasts as
+jax.numpy does. float64 must be enabled (`jax.enable_x64(True)`). `BOUNDS` holds the error bound of each.
+
+Example:
+    >>> import jax
+    >>> from precjax import doubledouble as dd
+    >>> with jax.enable_x64(True):
+    ...     third = dd.div(dd.from_float(1.0), dd.from_float(3.0))
+    ...     print(float(third.hi), float(third.lo))
+    0.3333333333333333 1.850371707708594e-17
+"""
+
+from precjax.doubledouble._arithmetic import (
+    abs,
+    add,
+    cbrt,
+    ceil,
+    div,
+    eq,
+    floor,
+    fma,
+    ge,
+    gt,
+    integer_pow,
+    is_finite,
+    le,
+    lt,
+    max,
+    min,
+    mul,
+    ne,
+    neg,
+    round,
+    rsqrt,
+    scale,
+    select,
+    sign,
+    sqrt,
+    square,
+    sub,
+)
+from precjax.doubledouble._bounds import BOUNDS, Bound
+from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
+from precjax.doubledouble._exponential import (
+    acosh,
+    asinh,
+    atanh,
+    cosh,
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    logistic,
+    pow,
+    sinh,
+    tanh,
+)
+from precjax.doubledouble._pairs import DD, from_float, to_float
+from precjax.doubledouble._reductions import (
+    argmax,
+    argmin,
+    cummax,
+    cummin,
+    cumprod,
+    cumsum,
+    reduce_max,
+    reduce_min,
+    reduce_prod,
+    reduce_sum,
+)
+from precjax.doubledouble._trigonometric import acos, asin, atan, atan2, cos, sin, tan
+
+__all__ = [
+    "BOUNDS",
+    "DD",
+    "Bound",
+    "abs",
+    "acos",
+    "acosh",
+    "add",
+    "argmax",
+    "argmin",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "conv_general_dilated",
+    "cos",
+    "cosh",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "div",
+    "dot_general",
+    "eq",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "fma",
+    "from_float",
+    "ge",
+    "gt",
+    "integer_pow",
+    "is_finite",
+    "le",
+    "log",
+    "log1p",
+    "logistic",
+    "lt",
+    "max",
+    "min",
+    "mul",
+    "ne",
+    "neg",
+    "pow",
+    "product_cut",
+    "reduce_max",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_sum",
+    "round",
+    "rsqrt",
+    "scale",
+    "select",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "sub",
+    "tan",
+    "tanh",
+    "to_float",
+]

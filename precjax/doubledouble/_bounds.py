@@ -1,0 +1,56 @@
+"""The error bounds of all operations, as data.
+
+The result of an operation f of pairs x, y, ... satisfies
+
+    |computed - f(x', y', ...)| <= units * 2**-106 * |f(x', y', ...)| + FLOOR
+
+for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
+subnormal numbers do, and what the reduction of large arguments does. It holds wherever the result is finite; where an
+intermediate overflows, the result is inf or NaN, never a wrong finite number.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bound(NamedTuple):
+    """Units of u**2 = 2**-106 of the result, and a relative change of the last argument."""
+
+    units: float
+    argument: float = 0.0
+
+
+BOUNDS: dict[str, Bound] = {
+    # Roundings are counted beside the code. The inverse functions start from float64 functions of XLA, which are
+    # assumed to err by less than 2**10 ulps (measured: 118 at most, cbrt on some machines).
+    "add": Bound(3.01),
+    "sub": Bound(3.01),
+    "mul": Bound(11),
+    "square": Bound(11),
+    "fma": Bound(3.01),
+    "div": Bound(13),
+    "sqrt": Bound(5),
+    "rsqrt": Bound(19),
+    "cbrt": Bound(14),
+    "exp": Bound(13),
+    "exp2": Bound(13),
+    "expm1": Bound(25),
+    "log": Bound(60),
+    "log1p": Bound(65),
+    "sinh": Bound(40),
+    "cosh": Bound(24),
+    "tanh": Bound(42),
+    "asinh": Bound(90),
+    "acosh": Bound(85),
+    "atanh": Bound(85),
+    "logistic": Bound(30),
+    "pow": Bound(13, argument=71 * 2.0**-106),
+    "sin": Bound(25, argument=2.0**-150),
+    "cos": Bound(25, argument=2.0**-150),
+    "tan": Bound(65, argument=2.0**-150),
+    "asin": Bound(95),
+    "acos": Bound(95),
+    "atan": Bound(80),
+    "atan2": Bound(80),
+}
