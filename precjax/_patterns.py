@@ -66,6 +66,36 @@ def softmax(a: Annotated, b: Annotated) -> Softmax | None:
     return Softmax(exponent, shift.operand, axes) if shift is not None and shift.axes == axes else None
 
 
+def chosen_of_two(x: Annotated, extreme: Annotated) -> Annotated | None:
+    """y, where `extreme` is the maximum or the minimum of x and y."""
+    if not made_by(extreme, "max", "min"):
+        return None
+    a, b = extreme.origin.operands
+    return b if _same(x, a) else a if _same(x, b) else None
+
+
+def common_factor(a: Annotated, b: Annotated) -> Annotated | None:
+    """f, where b is a f: then a + b is a (1 + f)."""
+    if not made_by(b, "mul"):
+        return None
+    x, y = b.origin.operands
+    return y if x is a else x if y is a else None
+
+
+def complement(a: Annotated, b: Annotated) -> float | None:
+    """c, where b is c - a: then a b is a (c - a), whose slope is c - 2 a."""
+    if not made_by(b, "sub") or b.origin.operands[1] is not a:
+        return None
+    known = b.origin.operands[0].known
+    return known.low if known.low == known.high and math.isfinite(known.low) else None
+
+
+def _same(a: Annotated, b: Annotated) -> bool:
+    """One array, or one constant."""
+    fixed = all(x.known.low == x.known.high and np.ndim(x.value) == 0 for x in (a, b))
+    return a is b or (fixed and a.known.low == b.known.low)
+
+
 def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
     """Whether x is exp(y - max(y)) over the same axes: its sum is at least 1."""
     x = _uncast(x)

@@ -17,7 +17,7 @@ from precjax.testing import Undecidable, check_rule
 SHAPES = ((), (3,), (2, 3))
 DTYPES = ("float32",) * 5 + ("float64", "bfloat16", "float16")
 ERRORS = (None, 0.0, 1e-7, 1e-5, 1e-3, 0.05)  # None: an exact input
-DEFAULT, MANY = 200, int(os.environ.get("PRECJAX_PROGRAMS", "2000"))
+DEFAULT, PARTS, MANY = 200, 4, int(os.environ.get("PRECJAX_PROGRAMS", "2000"))
 SEED = int(os.environ.get("PRECJAX_SEED", "0"))
 
 picks = st.integers(0, programs.RECENT - 1)
@@ -99,8 +99,9 @@ def run_programs(count, seed, record_property):
     assert share < 0.25
 
 
-def test_programs(record_property):
-    run_programs(DEFAULT, 0, record_property)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_programs(part, record_property):
+    run_programs(DEFAULT // PARTS, part, record_property)
 
 
 @pytest.mark.long

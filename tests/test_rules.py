@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import precjax
 import pytest
-from cases import Draw, Drawn, errors_of
+from cases import FLOATS, Draw, Drawn, errors_of
 from precjax.testing import check_rule
 
 CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES]
@@ -25,10 +25,6 @@ RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
 SLACK = {"rounding": 8.0, "propagation": 2.5}
 EVERYTHING = os.environ.get("PRECJAX_ALL_MODES") == "1"
 ALL_MODES = ("plain", "jit", "vmap")
-# (modes of balls, modes of exact inputs); "jit" is the plain program compiled once more: every fourth row has it, too
-MODES = {"float32": (("plain", "vmap"), ("plain",))}
-
-
 # (hardness, pattern of errors) of each draw
 DRAWS = [
     (0.4, "zero"), (0.5, "relative"), (0.9, "zero"), (0.9, "relative"), (0.5, "absolute"), (0.0, "relative"), (0.5, "uneven"),
@@ -74,10 +70,23 @@ def parameters():
 
 
 def marks(case, dtype):
-    """Rows of arrays take turns between the two narrow formats; the other one is left to the long run."""
-    narrow = [other for other in case.formats if other in ("bfloat16", "float16")]
-    turn = narrow[zlib.crc32(case.name.encode()) % len(narrow)] if narrow else None
-    return [pytest.mark.long] if dtype in narrow and dtype != turn and not case.scalar else []
+    """Compiling takes the time: rows of arrays take turns in float64, and between the narrow formats, outside the long run."""
+    if case.scalar or dtype not in FLOATS[1:]:
+        return []
+    turn = zlib.crc32(case.name.encode())
+    narrow = [other for other in case.formats if other in FLOATS[2:]]
+    skipped = turn % 2 if dtype == "float64" and len(case.formats) > 1 else dtype in narrow and dtype != narrow[turn % len(narrow)]
+    return [pytest.mark.long] if skipped else []
+
+
+def modes_of(case, dtype, seed):
+    """(ways to run balls, ways to run exact inputs): in float32 every row is vmapped, or tried on exact inputs, or both."""
+    if EVERYTHING:
+        return ALL_MODES, ("plain",)
+    if not dtype.startswith("float32"):
+        return ("plain",), ()
+    modes = {0: ALL_MODES, 1: ("plain",)}.get(seed % 4, ("plain", "vmap"))
+    return modes, ("plain",) if seed % 2 or case.scalar else ()
 
 
 @pytest.mark.parametrize(("case", "dtype", "model"), list(parameters()))
@@ -89,9 +98,7 @@ def test_row(case, dtype, model, record_property):
 def judge(case, dtype, model):
     """Soundness, over draws from mild to wild."""
     seed = zlib.crc32(f"{case.name}{dtype}".encode())
-    modes, modes_of_exact = MODES.get(dtype, (("plain",), ()))
-    if EVERYTHING or seed % 4 == 0:
-        modes, modes_of_exact = ALL_MODES, ALL_MODES[:1]
+    modes, modes_of_exact = modes_of(case, dtype, seed)
     for number, (hardness, pattern) in enumerate(DRAWS):
         checked(case, dtype, model, modes, hardness, pattern, seed + number)
         if modes_of_exact and pattern == "zero":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from precjax._annotated import Annotated
 
@@ -22,6 +22,10 @@ class ErrorModel(abc.ABC):
     missing: str = "raise"
     strict: bool = False
 
+    # Whether an argument's error may be negative, and whether derivatives pass through the values of the model.
+    signed: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Checks the options.
 
@@ -30,6 +34,10 @@ class ErrorModel(abc.ABC):
         """
         if self.missing not in ("raise", "inf"):
             raise ValueError(f"missing={self.missing!r}: expected 'raise' or 'inf'")
+
+    def admit(self, x: Annotated) -> Annotated:
+        """A constant of the program, in the form in which the model carries values."""
+        return x
 
     @abc.abstractmethod
     def lift(self, value: Any, error: Any) -> Annotated:

@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-
-from precjax import _jax_compat as compat
-from precjax import platforms
-from precjax._annotated import Annotated, Known
-from precjax._ball import subnormal
-from precjax._binding import bind
-from precjax._facts import folded
-from precjax._registry import MissingRuleError, find, is_users
-from precjax._rounding import (
-    as_error,
-    dtype_of,
-    error_dtype,
-    format_of,
-    is_inexact,
-    magnitude,
-    never_nan,
-    plus,
-    times,
-    where,
-)
-from precjax.models._model import ErrorModel
-from precjax.rules.contraction import componentwise, normwise
-
-# The rules that hold for complex numbers as they are; the others are stated for real ones.
-_COMPLEX = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "concatenate"}) | {
-    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p"
-}  # fmt: skip
-
-_TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
+from precjax._ball import Ball
+from precjax._rounding import format_of, plus
+from precjax.models._rules import RuleModel
+from precjax.rules.contraction import Bilinear, componentwise, normwise
 
 _CONTRACTIONS = {"componentwise": componentwise, "normwise": normwise}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WorstCase(ErrorModel):
+class WorstCase(RuleModel):
     """Upper bound of the absolute error.
 
     Args:
@@ -73,133 +44,30 @@ class WorstCase(ErrorModel):
         Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3.
     """
 
-    contraction: str = "componentwise"
+    def join(self, *terms: Any) -> Any:
+        """Their sum."""
+        return plus(*terms)
 
-    def __post_init__(self) -> None:
-        """Checks the options."""
-        super().__post_init__()
-        if self.contraction not in _CONTRACTIONS:
-            raise ValueError(f"contraction={self.contraction!r}: expected one of {', '.join(map(repr, _CONTRACTIONS))}")
+    def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
+        """Their sum."""
+        return add(errors)
 
-    def lift(self, value: Any, error: Any) -> Annotated:
-        """The argument's ball; negative or NaN errors, which only traced code can bring here, become inf."""
-        dtype = error_dtype(dtype_of(value))
-        error = jnp.broadcast_to(jnp.asarray(error), np.shape(value))
-        error = as_error(error if is_inexact(error.dtype) else error.astype(dtype), dtype)
-        tiny = format_of(dtype).smallest_normal
-        error = where(subnormal(error), tiny, error)
-        error = where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
-        if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
-            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), tiny)
-            error = where(subnormal(jnp.asarray(value)), flushed, error)
-        return Annotated(value, error, Known(settled=True, masked=True))
+    def rounding(self, ulps: float) -> float:
+        """All of it."""
+        return ulps
 
-    def error(self, x: Annotated) -> Any:
-        """Upper bound of |value - exact|."""
-        return _no_error(x.value) if x.error is None else never_nan(x.error)
+    def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
+        """In any order, (n - 1) u times the sum of magnitudes (Jeannerod and Rump 2013)."""
+        return max(terms - 1, 0) * format_of(dtype).unit_roundoff, 0.0
 
-    def explicit(self, x: Annotated) -> Annotated:
-        """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
-        if x.error is not None or _is_key(x.value):
-            return x
-        error, dtype = _no_error(x.value), dtype_of(x.value)
-        if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
-            error = where(subnormal(jnp.asarray(x.value)), format_of(error.dtype).smallest_normal, error)
-        return x._replace(error=error)
+    def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
+        """Products of magnitudes, or of norms."""
+        return _CONTRACTIONS[self.contraction](a, b, bilinear)
 
-    def doubt(self, x: Annotated) -> Any:
-        """A decision is in doubt where its error is not zero."""
-        return None if x.error is None else lax.ne(x.error, jnp.zeros((), x.error.dtype))
+    def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
+        """It may be either."""
+        return 1.0
 
-    def forget(self, x: Annotated, where_: Any) -> Annotated:
-        """Error inf there."""
-        if _is_key(x.value):
-            return x
-        x = self.explicit(x)
-        condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
-        return x._replace(error=where(condition, np.inf, x.error))
-
-    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        """The rule of the primitive gives the error; the primitive itself gives the value."""
-        outs = bind(eqn, operands)
-        if folded(eqn, operands) is not None:
-            return [(outs[0], None)]
-        if not self.supports(eqn):
-            return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
-        rule = find(eqn.primitive.name)
-        return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
-
-    def supports(self, eqn: Any) -> bool:
-        """Whether there is a rule, and it holds for complex numbers if there are any."""
-        name = eqn.primitive.name
-        rule = find(name)
-        return rule is not None and (name in _COMPLEX or not _is_complex(eqn) or is_users(rule))
-
-    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-        """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
-        if not outs:
-            return []  # a debugging print
-        discrete = not any(is_inexact(dtype_of(v)) for v in [*outs, *(x.value for x in operands)])
-        if discrete and all(x.error is None for x in operands):
-            return [None] * len(outs)
-        if self.missing == "raise":
-            raise missing_rule(eqn)
-        return [lax.full_like(v, np.inf, dtype=error_dtype(dtype_of(v))) for v in outs]
-
-    def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
-        """The error of a result: propagated terms, plus the rounding of the result.
-
-        The result is a correctly named real function of the operands, rounded with relative error at most ulps u, or
-        lost to underflow. With E the bound wanted, any execution's result z(1 + d) has |z| <= |exact| + sum(terms) and
-        |exact| <= |out| + E, so E = (sum(terms) + ulps u |out| + underflow) (1 + ulps u) / (1 - ulps u) will do.
-
-        Args:
-            out: the computed value (dtype gives u).
-            *terms: propagated errors, non-negative; None for zero.
-            ulps: rounding in units of u |out|.
-            steps: rounded operations spent on the terms so far.
-            flushed: how many underflows may hide in value and terms.
-
-        Returns:
-            The error, rounded up; NaN, which stands for inf, where the result is NaN.
-        """
-        dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
-        own = format_of(dtype)
-        growth = (
-            1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
-        )
-        # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
-        rounding = times(magnitude(out, dtype), max(ulps, _TRACE) * u * growth)
-        underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal
-        return plus(times(plus(*(as_error(t, dtype) for t in terms)), growth), rounding, underflow)
-
-    def sum_rounding(self, terms: int, dtype: Any) -> float:
-        """Relative error of a sum of so many terms, in any order, relative to the sum of magnitudes."""
-        return max(terms - 1, 0) * format_of(dtype).unit_roundoff
-
-    def contract(self, *args: Any, **kwargs: Any) -> Any:
-        """The error of a bilinear contraction; see `rules.contraction`."""
-        return _CONTRACTIONS[self.contraction](*args, **kwargs)
-
-
-def _is_complex(eqn: Any) -> bool:
-    dtypes = [getattr(v.aval, "dtype", None) for v in (*eqn.invars, *eqn.outvars)]
-    return any(d is not None and jnp.issubdtype(d, jnp.complexfloating) for d in dtypes)
-
-
-def _no_error(value: Any) -> Any:
-    return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
-
-
-def missing_rule(eqn: Any) -> MissingRuleError:
-    """The exception for a primitive without a rule."""
-    name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
-    return MissingRuleError(
-        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}. Supply one with "
-        f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
-        f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
-    )
-
-
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(dtype_of(value), jax.dtypes.extended)
+    def add(self, out: Any, a: Ball, b: Ball) -> Any:
+        """Errors add up."""
+        return self.total(out, a.absorbed, b.absorbed)

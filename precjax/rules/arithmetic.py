@@ -32,6 +32,7 @@ from precjax._rounding import (
     is_inexact,
     less,
     maximum,
+    minimum,
     minus,
     opaque,
     plus,
@@ -73,13 +74,29 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     if a.exact and b.exact and out.dtype == a.dtype:
         error = _two_sum_error(a, b, out, sign)
     else:
-        error = model.total(out, a.absorbed, b.absorbed)
+        error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
     error = plus(error, _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff)
     for x in (a, b):
         if x.operand.known.masked:
             # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
             infinite = lax.bitwise_and(_full(equal(jnp.asarray(x.size), np.inf), out), equal(lax.abs(out), np.inf))
             error = where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
+    return error
+
+
+def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int, error: Any) -> Any:
+    """x' + x' f' - x* (1 + f*) = (x' - x*)(1 + f*) + x' (f' - f*), and two roundings: 1 + f may be small."""
+    for x, y in ((a, b), (b, a)):
+        factor = patterns.common_factor(x.operand, y.operand)
+        if factor is None or x.exact:
+            continue
+        f = Ball(factor, x.dtype)
+        one_more = plus(
+            lax.abs(plus(times(jnp.asarray(f.value, x.dtype), sign), 1.0)), times(plus(f.size, 1.0), 2 * x.eps)
+        )
+        product = times(x.far, jnp.asarray(f.far, x.dtype), model.rounding(1.0) * format_of(out.dtype).unit_roundoff)
+        terms = times(x.error, plus(one_more, f.error)), times(x.far, f.error), product
+        return minimum(model.total(out, *terms, steps=12, flushed=3), error)
     return error
 
 
@@ -125,15 +142,27 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     out = outs[0]
     if not is_inexact(out.dtype):
         a, b = balls(operands, out)
-        return [combine_integers(model, operands, out, lambda ea, eb: _product_error(a, b, ea, eb))]
+        return [combine_integers(model, operands, out, lambda ea, eb: plus(*_product_terms(a, b, ea, eb)))]
     a, b = balls(operands, out)
     if operands[0] is operands[1]:
         return [_power_error(model, a, 2, out)]
     for scale, x in ((a, b), (b, a)):
         if _is_power_of_two(scale.operand.known):
             return [_scaled(model, x, abs(scale.operand.known.low), out)]
-    error = model.total(out, _product_error(a, b, a.absorbed, b.absorbed), flushed=2)
-    return [tightest(model, operands, out, error, quotient=False)]
+    error = model.total(out, *_product_terms(a, b, a.absorbed, b.absorbed), flushed=2)
+    error = tightest(model, operands, out, error, quotient=False)
+    return [_lowered_by_complement(model, a, b, out, error)]
+
+
+def _lowered_by_complement(model: Any, a: Ball, b: Ball, out: Any, error: Any) -> Any:
+    """x' (c - x') - x* (c - x*) = (x' - x*)(c - x' - x*), and two roundings: derivatives of logistic functions."""
+    for x, y in ((a, b), (b, a)):
+        c = patterns.complement(x.operand, y.operand)
+        if c is None or x.exact:
+            continue
+        slope = plus(lax.abs(plus(times(x.value, -2.0), c)), times(plus(x.size, abs(c)), 4 * x.eps), x.reach, x.error)
+        return minimum(model.total(out, times(x.error, slope), ulps=2.01, steps=12, flushed=3), error)
+    return error
 
 
 def _scaled(model: Any, x: Ball, factor: float, out: Any) -> Any:
@@ -148,9 +177,9 @@ def _scaled(model: Any, x: Ball, factor: float, out: Any) -> Any:
     return where(lax.bitwise_or(normal, _full(zero, out)), 0.0, lost)
 
 
-def _product_error(a: Ball, b: Ball, ea: Any, eb: Any) -> Any:
+def _product_terms(a: Ball, b: Ball, ea: Any, eb: Any) -> tuple[Any, Any]:
     crossed = b.reach if a.exact else plus(b.reach, b.error)
-    return plus(times(a.size, eb), times(plus(b.size, crossed), ea))
+    return times(a.size, eb), times(plus(b.size, crossed), ea)
 
 
 @rule("div")
@@ -178,7 +207,7 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     ulps += 4.5 if format_of(out.dtype).smallest_normal * format_of(out.dtype).largest < 4 else 0.0
     if isinstance(b.size, float):
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
-    numerator = plus(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error))
+    numerator = model.join(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error))
     if b.exact:
         return model.total(
             out, ratio(jnp.asarray(0.0 if numerator is None else numerator, b.dtype), b.size), ulps=ulps, steps=12

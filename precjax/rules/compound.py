@@ -47,7 +47,7 @@ def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, qu
     n = math.prod(out.shape[a] for a in pattern.axes)
     u, own = format_of(out.dtype).unit_roundoff, format_of(dtype)
     exp_rounding = 4 * platforms.current().accuracy("exp", out.dtype).factor * u  # also next to the largest number
-    last = (model.sum_rounding(n, out.dtype) + (3 if out.dtype == dtype else 8) * u) * (
+    last = (sum(model.sum_rounding(n, out.dtype)) + (3 if out.dtype == dtype else 8) * u) * (
         1 + 4 * n * u
     )  # narrow: casts, too
     d = times(plus(x.error, times(s.size, 2 * u), exp_rounding + u), 1 + 8 * s.eps)

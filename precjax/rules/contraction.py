@@ -22,7 +22,7 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, rule
-from precjax._rounding import error_dtype, format_of, is_inexact, plus, times
+from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times
 from precjax.rules.integer import combine_integers
 
 
@@ -40,12 +40,12 @@ class Bilinear(NamedTuple):
     terms: int
 
 
-def componentwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
+def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     """a * b itself; the caller makes up for its rounding."""
     return bilinear.product(a, b)
 
 
-def normwise(a: Any, b: Any, bilinear: Bilinear, dtype: Any) -> Any:
+def normwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     """|a|_2 |b|_2; the caller makes up for its rounding."""
     left, right = (norm(x) for norm, x in zip(bilinear.norms, (a, b), strict=True))
     return lax.mul(*jnp.broadcast_arrays(left, right))
@@ -56,20 +56,22 @@ def norm(squares: Any, terms: int, dtype: Any) -> Any:
     return lax.sqrt(plus(squares, terms * format_of(dtype).smallest_normal))
 
 
-def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear, rounding: float) -> Any:
-    """The theorem above; `rounding` is n u of the accumulator."""
-    dtype = error_dtype(out.dtype)
+def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
+    """The theorem above, for any model's way to join errors and to round sums."""
+    dtype, accumulator = error_dtype(out.dtype), _accumulator(out.dtype)
+    rounding, of_result = model.sum_rounding(bilinear.terms + 1, accumulator)
     a, b = (Ball(x, dtype) for x in operands)
     big_a, big_b = (_size(x, format_of(dtype).smallest_normal / rounding) for x in (a, b))
-    contract = lambda x, y: model.contract(x, y, bilinear, dtype)  # noqa: E731
+    contract = lambda x, y: model.contract(x, y, bilinear)  # noqa: E731
     if a.exact:
-        bound = contract(big_a, plus(b.error, times(big_b, rounding)))
+        bound = contract(big_a, model.join(b.error, times(big_b, rounding)))
     elif b.exact:
-        bound = contract(plus(a.error, times(big_a, rounding)), big_b)
+        bound = contract(model.join(a.error, times(big_a, rounding)), big_b)
     else:
-        bound = plus(contract(big_a, plus(b.error, times(big_b, rounding))), contract(a.error, big_b))
-    once_more = 1.0 if _accumulator(out.dtype) != out.dtype else 0.0
-    return model.total(out, bound, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
+        bound = model.join(contract(big_a, model.join(b.error, times(big_b, rounding))), contract(a.error, big_b))
+    final = times(magnitude(out, dtype), of_result) if of_result else None
+    once_more = 1.0 if accumulator != out.dtype else 0.0
+    return model.total(out, bound, final, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
 
 
 def _size(x: Ball, read: float) -> Any:
@@ -130,8 +132,7 @@ def dot_general(
         columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
         return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
-    rounding = terms * format_of(_accumulator(out.dtype)).unit_roundoff
-    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms), rounding)]
+    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms))]
 
 
 def _batch_first(x: Any, batch: Sequence[int]) -> Any:
@@ -196,5 +197,4 @@ def conv_general_dilated(
         kernels = norm(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms, dtype)
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
-    rounding = terms * format_of(_accumulator(out.dtype)).unit_roundoff
-    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms), rounding)]
+    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms))]

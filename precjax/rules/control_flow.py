@@ -50,11 +50,13 @@ def _graft_jvp(primals: Any, tangents: Any) -> Any:
 def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Forward, the function's own jaxpr; under `grad` the original call supplies its rule; otherwise it is dead."""
     results = interpret(model, compat.call_jaxpr(eqn), operands)
-    return _with_derivative_of(eqn, operands, results)
+    return _with_derivative_of(model, eqn, operands, results)
 
 
-def _with_derivative_of(eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
-    if eqn.effects:
+def _with_derivative_of(
+    model: Any, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]
+) -> list[Annotated]:
+    if eqn.effects or not model.differentiable:
         return results
     originals = compat.bind(eqn, [x.value for x in operands])
     return [
@@ -66,8 +68,8 @@ def _with_derivative_of(eqn: Any, operands: Sequence[Annotated], results: list[A
 @control("call_hi_primitive")
 def high_level(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A hijax primitive: what it lowers to."""
-    closed = compat.expand_high_level(eqn, [x.value for x in operands])
-    return _with_derivative_of(eqn, operands, interpret(model, closed, operands))
+    closed = compat.expand_high_level(eqn, [v.aval for v in eqn.invars])
+    return _with_derivative_of(model, eqn, operands, interpret(model, closed, operands))
 
 
 @control("remat2", "remat", "checkpoint")
@@ -86,7 +88,7 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
     start = lengths.matvec + lengths.vecmat
     consts = operands[start : start + lengths.solve]
     right = operands[sum(lengths) :]
-    return _with_derivative_of(eqn, operands, interpret(model, solver, [*consts, *right]))
+    return _with_derivative_of(model, eqn, operands, interpret(model, solver, [*consts, *right]))
 
 
 @control("shard_map")

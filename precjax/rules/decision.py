@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _patterns as patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
@@ -39,7 +40,37 @@ def _fits(x: Ball) -> bool:
     return is_inexact(dtype) and format_of(dtype).digits <= format_of(x.dtype).digits
 
 
-@rule("lt", "le", "gt", "ge", "eq", "ne")
+@rule("eq", "ne")
+def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """x == max(x, y) holds as x >= y does: how derivatives ask for the winner. The same of x == max(x over axes)."""
+    for x, extreme in (operands, operands[::-1]):
+        if (rival := patterns.chosen_of_two(x, extreme)) is not None:
+            return compare(model, [x, rival], outs)
+    errors = compare(model, operands, outs)
+    for x, extreme in (operands, operands[::-1]):
+        for name, sign in (("reduce_max", 1.0), ("reduce_min", -1.0)):
+            if errors[0] is not None and (axes := patterns.reduced_along(extreme, name, x)) is not None:
+                return [where(_one_candidate(x, sign, axes), jnp.zeros((), jnp.float32), errors[0])]
+    return errors
+
+
+def _one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
+    """Along which lines one number alone may be the extreme one."""
+    ball = Ball(x, error_dtype(dtype_of(x.value)))
+    possible = candidates(ball, sign, axes).astype(jnp.float32)
+    count = lax.reduce_sum(possible, axes)
+    kept = [i for i in range(possible.ndim) if i not in axes]
+    return lax.broadcast_in_dim(lax.eq(count, jnp.ones_like(count)), possible.shape, kept)
+
+
+def candidates(x: Ball, sign: float, axes: tuple[int, ...]) -> Any:
+    """Which numbers may be the largest (sign 1) or smallest (-1) along the axes; NaN is one."""
+    top, bottom = (x.high, x.low) if sign > 0 else (lax.neg(x.low), lax.neg(x.high))
+    best = lax.broadcast_in_dim(lax.reduce_max(bottom, axes), top.shape, [i for i in range(top.ndim) if i not in axes])
+    return lax.bitwise_not(lax.lt(top, best))
+
+
+@rule("lt", "le", "gt", "ge")
 def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 where undecided. Exact operands: only two that may both be read as 0 are, and differ."""
     if operands[0] is operands[1]:
@@ -52,7 +83,8 @@ def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> l
     decided = lax.bitwise_or(above(a, b, shape), above(b, a, shape))
     errors = [jnp.broadcast_to(e, shape) for e in (a.error, b.error) if e is not None]
     certain = lax.eq(errors[0] if len(errors) == 1 else lax.max(*errors), jnp.zeros(shape, dtype))
-    return [where(lax.bitwise_or(decided, certain), jnp.zeros((), jnp.float32), 1.0)]
+    doubt = model.doubtful(a, b, shape)
+    return [where(lax.bitwise_or(decided, certain), jnp.zeros((), jnp.float32), doubt)]
 
 
 def _subnormal_doubt(a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
@@ -109,9 +141,10 @@ def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
 
 
 def _either(model: Any, which: Annotated, cases: Sequence[Annotated], out: Any, dtype: Any) -> Any:
-    """Two cases: their distance where the choice is in doubt."""
+    """Two cases: where the choice is in doubt, their distance, as far as a model doubts."""
     errors = [explicit(model, x, dtype) for x in cases]
-    apart = plus(_distance(cases[0].value, cases[1].value, dtype), lax.max(*errors))
+    share = jnp.broadcast_to(which.error, out.shape).astype(dtype)
+    apart = plus(times(_distance(cases[0].value, cases[1].value, dtype), share), lax.max(*errors))
     doubt = lax.ne(which.error, jnp.zeros((), which.error.dtype))
     return where(doubt, apart, lax.select_n(which.value.astype(bool), *errors))
 

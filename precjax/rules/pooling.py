@@ -74,7 +74,7 @@ def select_and_scatter_add(
         # Of equal numbers the first wins, in exact arithmetic as well, unless a subnormal was taken for 0.
         disputed = lax.bitwise_and(disputed, _full(jnp.any(x.subnormal), source, jnp.bool_))
     terms = math.prod(-(-w // max(t, 1)) for w, t in zip(window_dimensions, window_strides, strict=True))
-    rounding = times(plus(s.size, s.reach), model.sum_rounding(terms + 1, out.dtype))
+    rounding = times(plus(s.size, s.reach), sum(model.sum_rounding(terms + 1, out.dtype)))
     share = plus(where(disputed, plus(s.size, error), error), rounding)
     total = jnp.zeros(out.shape, dtype)
     for candidate, offset in zip(candidates, windows.offsets, strict=True):

@@ -26,6 +26,7 @@ from precjax._rounding import (
     format_of,
     is_inexact,
     less,
+    magnitude,
     maximum,
     never_nan,
     plus,
@@ -33,20 +34,31 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.rules.decision import candidates
 from precjax.rules.integer import combine_integers
 from precjax.rules.structural import explicit
 
 _LONG = 1 << 16  # terms beyond which a bound's own sum is taken in two stages
 
 
-def summed(model: Any, x: Ball, terms: int, add: Callable[[Any], Any], out: Any, steps: int | None = None) -> Any:
+def summed(
+    model: Any,
+    x: Ball,
+    terms: int,
+    add: Callable[[Any], Any],
+    out: Any,
+    steps: int | None = None,
+    pairwise: bool = False,
+) -> Any:
     """The error of a sum: `add` sums an array of errors as the primitive sums values, in `steps` additions a term."""
-    rounding = model.sum_rounding(terms, out.dtype)
-    weights = plus(x.absorbed, times(plus(x.size, x.reach), rounding))
+    rounding, of_result = model.sum_rounding(terms, out.dtype, pairwise)
+    weights = model.join(x.absorbed, times(plus(x.size, x.reach), rounding))
     if weights is None:
         return None
     weights = jnp.broadcast_to(jnp.asarray(weights, x.dtype), np.shape(x.operand.value))
-    return model.total(out, add(weights), ulps=0, steps=terms if steps is None else steps, flushed=3 * terms)
+    final = times(magnitude(out, x.dtype), of_result) if of_result else None
+    steps = terms if steps is None else steps
+    return model.total(out, model.accumulate(add, weights), final, ulps=0, steps=steps, flushed=3 * terms)
 
 
 @rule("reduce_sum")
@@ -60,9 +72,10 @@ def reduce_sum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *
         return [combine_integers(model, operands, out, lambda e: lax.reduce_sum(e, axes))]
     x = Ball(operands[0], error_dtype(out.dtype))
     if terms <= _LONG:
-        return [summed(model, x, terms, lambda e: lax.reduce_sum(e, axes), out)]
+        return [summed(model, x, terms, lambda e: lax.reduce_sum(e, axes), out, pairwise=True)]
     row = 1 << (terms.bit_length() // 2)
-    return [summed(model, x, terms, lambda e: _sum_in_two_stages(e, axes, row), out, row + terms // row + 1)]
+    add = lambda e: _sum_in_two_stages(e, axes, row)  # noqa: E731
+    return [summed(model, x, terms, add, out, row + terms // row + 1, pairwise=True)]
 
 
 def _sum_in_two_stages(e: Any, axes: tuple[int, ...], row: int) -> Any:
@@ -108,27 +121,24 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
 @rule("reduce_max")
 def reduce_max(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """The largest error among the terms that may be the maximum."""
-    return [_extreme(operands[0], outs[0], lambda v: lax.reduce_max(v, tuple(axes)), tuple(axes), 1.0)]
+    return [_extreme(operands[0], outs[0], tuple(axes), 1.0)]
 
 
 @rule("reduce_min")
 def reduce_min(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """As reduce_max."""
-    return [_extreme(operands[0], outs[0], lambda v: lax.reduce_max(v, tuple(axes)), tuple(axes), -1.0)]
+    return [_extreme(operands[0], outs[0], tuple(axes), -1.0)]
 
 
-def _extreme(operand: Annotated, out: Any, largest: Callable[[Any], Any], axes: tuple[int, ...], sign: float) -> Any:
+def _extreme(operand: Annotated, out: Any, axes: tuple[int, ...], sign: float) -> Any:
     """XLA's large maxima drop NaN: candidates are compared so that a NaN is one, and errors hold no NaN."""
     x = Ball(operand, error_dtype(out.dtype))
     error = read_error(x)
     if error is None or not is_inexact(out.dtype) and x.exact:
         return None
     error = never_nan(jnp.broadcast_to(error, operand.value.shape))
-    top = x.high if sign > 0 else lax.neg(x.low)
-    bottom = x.low if sign > 0 else lax.neg(x.high)
-    best = lax.broadcast_in_dim(largest(bottom), top.shape, [i for i in range(top.ndim) if i not in axes])
-    possible = lax.bitwise_not(lax.lt(top, best))
-    return where(lax.eq(out, out), reordered(largest(where(possible, error, 0.0))), np.inf)
+    possible = where(candidates(x, sign, axes), error, 0.0)
+    return where(lax.eq(out, out), reordered(lax.reduce_max(possible, axes)), np.inf)
 
 
 @rule("reduce_and", "reduce_or")

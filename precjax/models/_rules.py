@@ -1,0 +1,215 @@
+"""Models whose errors come from the rules: what they share, and what they must say."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax import platforms
+from precjax._annotated import Annotated, Known
+from precjax._ball import subnormal
+from precjax._binding import bind
+from precjax._facts import folded
+from precjax._registry import MissingRuleError, find, is_users
+from precjax._rounding import (
+    as_error,
+    dtype_of,
+    error_dtype,
+    format_of,
+    is_inexact,
+    magnitude,
+    never_nan,
+    plus,
+    times,
+    where,
+)
+from precjax.models._model import ErrorModel
+
+# The rules that hold for complex numbers as they are; the others are stated for real ones.
+_COMPLEX = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "concatenate"}) | {
+    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p"
+}  # fmt: skip
+
+_TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
+
+CONTRACTIONS = ("componentwise", "normwise")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuleModel(ErrorModel):
+    """A model that asks the rules for errors: each rule states how errors spread and what is rounded.
+
+    The model says how large a rounding is, and how errors that have nothing to do with each other combine.
+
+    Attributes:
+        contraction: how errors pass through matrix products and convolutions, "componentwise" or "normwise".
+    """
+
+    contraction: str = "componentwise"
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        if self.contraction not in CONTRACTIONS:
+            raise ValueError(f"contraction={self.contraction!r}: expected one of {', '.join(map(repr, CONTRACTIONS))}")
+
+    @abc.abstractmethod
+    def join(self, *terms: Any) -> Any:
+        """The error that several errors from different sources make together; None stands for exactly zero."""
+
+    @abc.abstractmethod
+    def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
+        """The same for an array of errors, which `add` would sum as the primitive sums values."""
+
+    @abc.abstractmethod
+    def rounding(self, ulps: float) -> float:
+        """The error, in units of u |result|, of a result that is rounded with at most so many of them."""
+
+    @abc.abstractmethod
+    def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
+        """The rounding of a sum of so many terms: (per unit of every term's size, per unit of the result's size).
+
+        Args:
+            terms: how many.
+            dtype: of the partial sums.
+            pairwise: whether platforms are known to add such terms in a tree; no promise.
+
+        Returns:
+            Two factors, u included.
+        """
+
+    @abc.abstractmethod
+    def contract(self, a: Any, b: Any, bilinear: Any) -> Any:
+        """The error that a bilinear contraction makes of two arrays of sizes or errors; see `rules.contraction`."""
+
+    @abc.abstractmethod
+    def doubtful(self, a: Any, b: Any, shape: tuple[int, ...]) -> Any:
+        """The error, at most 1, of a comparison of two balls that overlap."""
+
+    @abc.abstractmethod
+    def add(self, out: Any, a: Any, b: Any) -> Any:
+        """The error of a sum of two balls."""
+
+    def lift(self, value: Any, error: Any) -> Annotated:
+        """The argument's ball; negative or NaN errors, which only traced code can bring here, become inf."""
+        dtype = error_dtype(dtype_of(value))
+        error = jnp.broadcast_to(jnp.asarray(error), np.shape(value))
+        error = as_error(error if is_inexact(error.dtype) else error.astype(dtype), dtype)
+        tiny = format_of(dtype).smallest_normal
+        error = where(subnormal(error), tiny, error)
+        error = where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
+        if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
+            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), tiny)
+            error = where(subnormal(jnp.asarray(value)), flushed, error)
+        return Annotated(value, error, Known(settled=True, masked=True))
+
+    def error(self, x: Annotated) -> Any:
+        """Upper bound of |value - exact|."""
+        return _no_error(x.value) if x.error is None else never_nan(x.error)
+
+    def explicit(self, x: Annotated) -> Annotated:
+        """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
+        if x.error is not None or _is_key(x.value):
+            return x
+        error, dtype = _no_error(x.value), dtype_of(x.value)
+        if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
+            error = where(subnormal(jnp.asarray(x.value)), format_of(error.dtype).smallest_normal, error)
+        return x._replace(error=error)
+
+    def doubt(self, x: Annotated) -> Any:
+        """A decision is in doubt where its error is not zero."""
+        return None if x.error is None else lax.ne(x.error, jnp.zeros((), x.error.dtype))
+
+    def forget(self, x: Annotated, where_: Any) -> Annotated:
+        """Error inf there."""
+        if _is_key(x.value):
+            return x
+        x = self.explicit(x)
+        condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
+        return x._replace(error=where(condition, np.inf, x.error))
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """The rule of the primitive gives the error; the primitive itself gives the value."""
+        outs = bind(eqn, operands)
+        if folded(eqn, operands) is not None:
+            return [(outs[0], None)]
+        if not self.supports(eqn):
+            return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
+        rule = find(eqn.primitive.name)
+        return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
+
+    def supports(self, eqn: Any) -> bool:
+        """Whether there is a rule, and it holds for complex numbers if there are any."""
+        name = eqn.primitive.name
+        rule = find(name)
+        return rule is not None and (name in _COMPLEX or not _is_complex(eqn) or is_users(rule))
+
+    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+        """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
+        if not outs:
+            return []  # a debugging print
+        discrete = not any(is_inexact(dtype_of(v)) for v in [*outs, *(x.value for x in operands)])
+        if discrete and all(x.error is None for x in operands):
+            return [None] * len(outs)
+        if self.missing == "raise":
+            raise missing_rule(eqn)
+        return [lax.full_like(v, np.inf, dtype=error_dtype(dtype_of(v))) for v in outs]
+
+    def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
+        """The error of a result: propagated terms, and the rounding of the result.
+
+        The result is a correctly named real function of the operands, rounded with relative error at most ulps u, or
+        lost to underflow. With E the bound wanted, any execution's result z(1 + d) has |z| <= |exact| + sum(terms) and
+        |exact| <= |out| + E, so E = (sum(terms) + ulps u |out| + underflow) (1 + ulps u) / (1 - ulps u) will do.
+
+        Args:
+            out: the computed value (dtype gives u).
+            *terms: propagated errors, non-negative; None for zero.
+            ulps: rounding in units of u |out|.
+            steps: rounded operations spent on the terms so far.
+            flushed: how many underflows may hide in value and terms.
+
+        Returns:
+            The error, rounded up; NaN, which stands for inf, where the result is NaN.
+        """
+        dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
+        own = format_of(dtype)
+        growth = (
+            1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
+        )
+        # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
+        rounding = times(magnitude(out, dtype), max(self.rounding(ulps), _TRACE) * u * growth)
+        underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal
+        moved = times(self.join(*(as_error(t, dtype) for t in terms)), growth)
+        return plus(self.join(moved, rounding), underflow)
+
+
+def _is_complex(eqn: Any) -> bool:
+    dtypes = [getattr(v.aval, "dtype", None) for v in (*eqn.invars, *eqn.outvars)]
+    return any(d is not None and jnp.issubdtype(d, jnp.complexfloating) for d in dtypes)
+
+
+def _no_error(value: Any) -> Any:
+    return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
+
+
+def missing_rule(eqn: Any) -> MissingRuleError:
+    """The exception for a primitive without a rule."""
+    name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
+    return MissingRuleError(
+        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}. Supply one with "
+        f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
+        f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
+    )
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(dtype_of(value), jax.dtypes.extended)
