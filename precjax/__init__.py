@@ -3,12 +3,15 @@
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
-from precjax.models import ErrorModel, WorstCase
+from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, WorstCase
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
+    "Certified",
     "ErrorModel",
     "MissingRuleError",
+    "Probabilistic",
+    "Shadow",
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",

@@ -48,11 +48,12 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
         One `Annotated` per output of the jaxpr.
     """
     body = compat.open_jaxpr(jaxpr)
-    env = dict(zip(body.constvars, map(given, compat.constants(jaxpr)), strict=True))
+    constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
+    env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))
 
     def read(atom: Any) -> Annotated:
-        return constant(atom.val) if compat.is_literal(atom) else env[atom]
+        return model.admit(constant(atom.val)) if compat.is_literal(atom) else env[atom]
 
     for eqn, dead in _schedule(body):
         with compat.source_context(eqn):

@@ -6,7 +6,7 @@ Everything here is either a name that moved between JAX 0.10 and 0.12, or a piec
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,12 @@ def open_jaxpr(jaxpr: Any) -> Any:
 def constants(jaxpr: Any) -> list[Any]:
     """The constants that a closed jaxpr carries."""
     return list(getattr(jaxpr, "consts", ()) or ())
+
+
+def hoisted(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """The jaxpr with its constants as leading inputs, and the constants."""
+    body = open_jaxpr(jaxpr)
+    return body.replace(constvars=[], invars=[*body.constvars, *body.invars]), constants(jaxpr)
 
 
 def is_literal(atom: Any) -> bool:
@@ -66,11 +72,49 @@ def rebind(eqn: Any, *operands: Any, **changes: Any) -> Any:
     return list(out) if eqn.primitive.multiple_results else out
 
 
+def with_params(eqn: Any, **changes: Any) -> Any:
+    """The equation with other parameters."""
+    return eqn.replace(params={**eqn.params, **changes})
+
+
 def rematerialize(eqn: Any, closed: Any, operands: Sequence[Any]) -> list[Any]:
     """A remat equation with another body; policy and differentiation state stay."""
     body = open_jaxpr(closed)
     body = body.replace(constvars=[], invars=[*body.constvars, *body.invars])
     return primitives.remat_p.bind(*constants(closed), *operands, **{**eqn.params, "jaxpr": body})
+
+
+class _WithX64:
+    """The context of an equation, with x64 on while it is lowered: some lowerings make arrays by dtype."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    @property
+    def manager(self) -> Any:
+        """What JAX enters around everything that it does with the equation."""
+        return self._entered()
+
+    @contextlib.contextmanager
+    def _entered(self) -> Any:
+        with self._context.manager, jax.enable_x64(True):
+            yield
+
+
+def keep_x64(jaxpr: Any) -> Callable[..., list[Any]]:
+    """The function of a jaxpr that calls jitted functions, which will be lowered with x64 on, whoever lowers them."""
+    body = open_jaxpr(jaxpr)
+    eqns = [with_params(e, jaxpr=_keep_x64(e.params["jaxpr"])) if "jaxpr" in e.params else e for e in body.eqns]
+    return as_function(jex.ClosedJaxpr(body.replace(eqns=eqns), constants(jaxpr)))
+
+
+def _keep_x64(closed: Any) -> Any:
+    body = open_jaxpr(closed)
+    eqns = [eqn.replace(ctx=_WithX64(eqn.ctx)) for eqn in body.eqns]
+    return jex.ClosedJaxpr(body.replace(eqns=eqns), constants(closed))
 
 
 def call_jaxpr(eqn: Any) -> Any:
@@ -90,6 +134,14 @@ def inner_jaxprs(eqn: Any) -> list[Any]:
             if isinstance(candidate, (jex.Jaxpr, jex.ClosedJaxpr)):
                 found.append(candidate)
     return found
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation, those of inner jaxprs included."""
+    for eqn in open_jaxpr(jaxpr).eqns:
+        yield eqn
+        for inner in inner_jaxprs(eqn):
+            yield from equations(inner)
 
 
 def expand_high_level(eqn: Any, values: Sequence[Any]) -> Any:

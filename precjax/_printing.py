@@ -27,7 +27,7 @@ def digits_with_doubt(value: Any, error: Any) -> str:
         return "None"
     if not _is_number(value):
         return repr(value)
-    value, error = np.asarray(value), np.broadcast_to(np.asarray(error, np.float64), np.shape(value))
+    value, error = np.asarray(value), np.broadcast_to(np.abs(np.asarray(error, np.float64)), np.shape(value))
     texts = np.empty(value.shape, object)
     for index in np.ndindex(value.shape) if value.size <= 1000 else ():
         texts[index] = number_with_doubt(value[index], float(error[index]), significand_bits(value.dtype))

@@ -32,7 +32,7 @@ class Tracked(NamedTuple):
 
     @property
     def relative_error(self) -> Any:
-        """error / |value|: tree of arrays ``(*s)``; 0 where the error is 0, inf where only the value is."""
+        """|error| / |value|: tree of arrays ``(*s)``; 0 where the error is 0, inf where only the value is."""
         return jax.tree.map(_relative, self.value, self.error)
 
     @property
@@ -68,7 +68,7 @@ class _Shown(str):
 
 def _relative(value: Any, error: Any) -> Any:
     size = jnp.abs(jnp.asarray(value)).astype(error_dtype(dtype_of(value)))
-    error = jnp.asarray(error, size.dtype)
+    error = jnp.abs(jnp.asarray(error, size.dtype))
     ratio = error / jnp.where(size > 0, size, 1)
     return jnp.where(error == 0, 0, jnp.where(size > 0, ratio, jnp.inf))
 

@@ -14,9 +14,11 @@ import numpy as np
 from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
+from precjax._beside import beside
 from precjax._interpreter import given, interpret, is_control
 from precjax._tracked import Tracked
 from precjax.models import ErrorModel, resolve
+from precjax.models._widened import Widened
 
 
 def track(
@@ -69,18 +71,25 @@ def track(
     options = {"missing": missing, "strict": strict}
     chosen = dataclasses.replace(resolve(model), **{k: v for k, v in options.items() if v is not None})
 
+    run = _interpreted if not isinstance(chosen, Widened) else beside
+    run = run(f, chosen, static_argnums=static_argnums, static_argnames=static_argnames)
+
+    @functools.wraps(f)
+    def tracked(*args: Any, **kwargs: Any) -> Tracked:
+        _check(args, kwargs, signed=chosen.signed)
+        return run(*args, **kwargs)
+
+    return tracked
+
+
+def _interpreted(f: Callable[..., Any], chosen: ErrorModel, **static: Any) -> Callable[..., Tracked]:
+    """One program of values and errors."""
+
     def paired(*args: Any, **kwargs: Any) -> Tracked:
         return _evaluate(f, chosen, args, kwargs)
 
     paired.__name__ = paired.__qualname__ = f"track_{getattr(f, '__name__', 'function')}"
-    compiled = jax.jit(paired, static_argnums=static_argnums, static_argnames=static_argnames)
-
-    @functools.wraps(f)
-    def tracked(*args: Any, **kwargs: Any) -> Tracked:
-        _check(args, kwargs)
-        return compiled(*args, **kwargs)
-
-    return tracked
+    return jax.jit(paired, **static)
 
 
 def _is_tracked(x: Any) -> bool:
@@ -130,8 +139,8 @@ def _shown_error(model: ErrorModel, x: Annotated) -> Any:
     return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.error(x)
 
 
-def _check(args: Any, kwargs: Any) -> None:
-    """Errors that come with arguments: same structure, shapes that fit, not negative, not NaN."""
+def _check(args: Any, kwargs: Any, signed: bool) -> None:
+    """Errors that come with arguments: same structure, shapes that fit, not negative unless signed, not NaN."""
     for path, node in jax.tree_util.tree_leaves_with_path((args, kwargs), is_leaf=_is_tracked):
         if not _is_tracked(node):
             continue
@@ -142,7 +151,7 @@ def _check(args: Any, kwargs: Any) -> None:
                 f"{jax.tree.structure(node.value)} and {jax.tree.structure(node.error)}"
             )
         for value, error in zip(jax.tree.leaves(node.value), jax.tree.leaves(node.error), strict=True):
-            _check_error(name, value, error)
+            _check_error(name, value, error, signed)
 
 
 def _argument_name(path: Any) -> str:
@@ -151,7 +160,7 @@ def _argument_name(path: Any) -> str:
     return position + jax.tree_util.keystr(tuple(rest))
 
 
-def _check_error(name: str, value: Any, error: Any) -> None:
+def _check_error(name: str, value: Any, error: Any, signed: bool) -> None:
     shape = np.shape(error)
     if shape not in ((), np.shape(value)):
         raise ValueError(
@@ -160,8 +169,10 @@ def _check_error(name: str, value: Any, error: Any) -> None:
     if isinstance(error, jax.core.Tracer):
         return
     numbers = np.asarray(error, np.float64)
-    if np.isnan(numbers).any() or (numbers < 0).any():
-        raise ValueError(f"{name}: an error must be non-negative and not NaN, got {numbers[~(numbers >= 0)].flat[0]}")
+    bad = np.isnan(numbers) if signed else ~(numbers >= 0)
+    if bad.any():
+        wanted = "not NaN" if signed else "non-negative and not NaN"
+        raise ValueError(f"{name}: an error must be {wanted}, got {numbers[bad].flat[0]}")
 
 
 def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_case") -> Callable[..., list[str]]:

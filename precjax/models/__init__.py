@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from precjax.models._model import ErrorModel
+from precjax.models.certified import Certified
+from precjax.models.probabilistic import Probabilistic
+from precjax.models.shadow import Shadow
 from precjax.models.worst_case import WorstCase
 
-__all__ = ["ErrorModel", "WorstCase", "resolve"]
+__all__ = ["Certified", "ErrorModel", "Probabilistic", "Shadow", "WorstCase", "resolve"]
 
-_ALIASES = {"worst_case": WorstCase}
+_ALIASES = {"worst_case": WorstCase, "certified": Certified, "probabilistic": Probabilistic, "shadow": Shadow}
 
 
 def resolve(model: str | ErrorModel) -> ErrorModel:

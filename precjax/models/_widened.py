@@ -1,0 +1,92 @@
+"""Models that set a wider reference beside the program."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated, Known
+from precjax._registry import MissingRuleError
+from precjax._rounding import as_error, dtype_of, error_dtype, is_inexact, plus, where
+from precjax._widen import FROZEN, is_cast, narrow, widen, widened, wider
+from precjax.models._model import ErrorModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Widened(ErrorModel, abc.ABC):
+    """A model that compares a program with its reference; mixed into the model of the reference's own errors.
+
+    The values that it carries on the interpreter are float64. `enter`, `compare` and `result` are what
+    `precjax._beside` needs to set the reference beside the program.
+
+    Attributes:
+        fields: how many arrays `compare` returns.
+    """
+
+    differentiable: ClassVar[bool] = False
+    fields: ClassVar[int]
+
+    @abc.abstractmethod
+    def enter(self, argument: Any) -> Annotated:
+        """A `Tracked` of one array, as the reference takes it; x64 is on."""
+
+    @abc.abstractmethod
+    def compare(self, value: Any, reference: Annotated) -> tuple[Any, ...]:
+        """What `result` needs for one output of the program; x64 is on."""
+
+    @abc.abstractmethod
+    def result(self, value: Any, *fields: Any) -> Any:
+        """The result from trees of values and of what `compare` returned."""
+
+    def admit(self, x: Annotated) -> Annotated:
+        """A constant of the program, widened."""
+        dtype = dtype_of(x.value)
+        return x if dtype == wider(dtype) else x._replace(value=widen(x.value))
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """The equation on float64."""
+        operands = [self.admit(x) for x in operands]
+        if not eqn.outvars:
+            return []  # a print; the program itself does it
+        if eqn.effects:
+            raise MissingRuleError(
+                f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a reference would repeat. Track "
+                f"the parts of the function before and after it, or use model='worst_case'"
+            )
+        if is_cast(eqn):
+            return [(self._cast(operands[0].value, eqn), operands[0].error)]
+        if eqn.primitive.name in FROZEN:
+            return self._in_own_format(eqn, operands)
+        return super().apply(widened(eqn, operands), operands)
+
+    def _cast(self, value: Any, eqn: Any) -> Any:
+        """A real number may become complex."""
+        return lax.convert_element_type(value, wider(eqn.outvars[0].aval.dtype))
+
+    def _in_own_format(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        rounded = [self._rounded(x, var.aval.dtype) for x, var in zip(operands, eqn.invars, strict=True)]
+        return [
+            (widen(value), error if error is None else as_error(error, error_dtype(wider(value.dtype))))
+            for value, error in super().apply(eqn, rounded)
+        ]
+
+    def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
+        """Strictly, bits are known only of a reference that is one certain number of the format."""
+        if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
+            return x
+        value, error = narrow(x.value, dtype), as_error(x.error, np.dtype(np.float32))
+        if self.strict:
+            moved = where(lax.eq(widen(value), x.value), 0.0, jnp.ones(value.shape, np.float32))
+            error = plus(error, moved)
+        return Annotated(value, error, Known())
+
+    def supports(self, eqn: Any) -> bool:
+        """Casts need no rule."""
+        return is_cast(eqn) or super().supports(eqn)

@@ -1,0 +1,143 @@
+"""The error that is observed: a program minus the same program in a wider format."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._binding import bind
+from precjax._rounding import dtype_of, error_dtype, is_inexact, where
+from precjax._tracked import Tracked
+from precjax._widen import narrow, widen
+from precjax.models._model import ErrorModel
+from precjax.models._widened import Widened
+from precjax.rules.control_flow import graft
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Bare(ErrorModel):
+    """No errors at all: runs the equations as they come."""
+
+    def lift(self, value: Any, error: Any) -> Annotated:
+        """The value."""
+        return Annotated(value)
+
+    def error(self, x: Annotated) -> Any:
+        """Zeros."""
+        return jnp.zeros(np.shape(x.value), error_dtype(dtype_of(x.value)))
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """The primitive itself."""
+        return [(value, None) for value in bind(eqn, operands)]
+
+    def supports(self, eqn: Any) -> bool:
+        """Every primitive that JAX can run."""
+        return True
+
+    def explicit(self, x: Annotated) -> Annotated:
+        """There is nothing to make explicit."""
+        return x
+
+    def doubt(self, x: Annotated) -> Any:
+        """Decisions of the reference are the right ones."""
+        return None
+
+    def forget(self, x: Annotated, where: Any) -> Annotated:
+        """Nothing is in doubt."""
+        return x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shadow(Widened, _Bare):
+    """Observed signed error: value - reference, the reference being the same program in float64.
+
+    The program runs as it is; beside it runs its reference, with its own branches and iteration counts. Nothing is
+    proved, but the error is accurate to the rounding of float64, and no rule is needed.
+
+    Args:
+        correct: return the corrected value, value - error rounded to the value's format, in place of the value (the
+            CENA method); the error is then what is left.
+        missing: of no effect: a shadow needs no rules.
+        strict: must be False: an observation has no error inf.
+
+    Guarantee:
+        None. Errors are signed; 0 where both are NaN or the same infinity, inf where only one is. An argument
+        ``Tracked(value, error)`` enters the reference as value - error, so errors carry through training loops. The
+        errors of integers and bools are differences; those of complex values are moduli. Derivatives of an error are 0.
+
+    Raises:
+        ValueError: if strict is set; when called, if the program computes in float64.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> x = jnp.float32(1e-4)
+        >>> value, error = precjax.track(lambda x: 1 - jnp.cos(x), model=precjax.Shadow())(x)
+        >>> f"{value:.1e} {error:.1e} {value - error:.1e}"
+        '0.0e+00 -5.0e-09 5.0e-09'
+    """
+
+    correct: bool = False
+
+    signed: ClassVar[bool] = True
+    fields: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        if self.strict:
+            raise ValueError("Shadow(strict=True): an observed error is never inf for want of proof; use Certified")
+
+    def enter(self, argument: Tracked) -> Annotated:
+        """value - error."""
+        value, error = argument
+        if np.issubdtype(dtype_of(value), np.complexfloating):
+            raise ValueError("Shadow: the error of a complex argument is a modulus, which does not say where the exact"
+                             " number lies; pass the value alone")  # fmt: skip
+        return Annotated(moved_back(value, jnp.broadcast_to(error, np.shape(value))))
+
+    def compare(self, value: Any, reference: Annotated) -> tuple[Any, Any]:
+        """(error, the reference in the value's format)."""
+        best = reference.value
+        if not is_inexact(value.dtype):
+            rounded = jnp.asarray(best, value.dtype)
+        else:
+            rounded = narrow(jnp.asarray(best), value.dtype)
+        return difference(rounded if self.correct else value, best).astype(error_dtype(value.dtype)), rounded
+
+    def result(self, value: Any, error: Any, corrected: Any) -> Tracked:
+        """The value, or the corrected one with the derivative of the value."""
+        return Tracked(jax.tree.map(_corrected, corrected, value) if self.correct else value, error)
+
+
+def _corrected(corrected: Any, value: Any) -> Any:
+    return graft(corrected, value) if is_inexact(value.dtype) else corrected
+
+
+def moved_back(value: Any, error: Any) -> Any:
+    """value - error, widened: where the reference of an argument lies."""
+    dtype = dtype_of(value)
+    if dtype == jnp.bool_:
+        return lax.ne(value, lax.ne(error, jnp.zeros_like(error)))
+    if not is_inexact(dtype):
+        return lax.sub(jnp.asarray(value), lax.convert_element_type(error, dtype))
+    return lax.sub(jnp.asarray(widen(value)), jnp.asarray(widen(error)))
+
+
+def difference(value: Any, reference: Any) -> Any:
+    """value - reference in float64: 0 where both are the same infinity or NaN, inf where only one is NaN."""
+    value, reference = (jnp.asarray(widen(x)) for x in (value, reference))
+    if np.issubdtype(value.dtype, np.complexfloating):
+        parts = [difference(part(value), part(reference)) for part in (lax.real, lax.imag)]
+        return lax.abs(lax.complex(*parts))
+    if not is_inexact(value.dtype):
+        value, reference = (x.astype(np.float64) for x in (value, reference))
+    nans = [lax.ne(x, x) for x in (value, reference)]
+    same = lax.bitwise_or(lax.eq(value, reference), lax.bitwise_and(*nans))
+    return where(same, 0.0, where(lax.bitwise_or(*nans), np.inf, lax.sub(value, reference)))
