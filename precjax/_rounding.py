@@ -134,12 +134,12 @@ def times(*factors: Any) -> Any:
 def ratio(a: Any, b: Any) -> Any:
     """Upper bound of a / b for bounds a >= 0, b >= 0, but for rounding; inf where b is 0, even for a = 0.
 
-    XLA may divide by multiplying with a reciprocal, or merge two divisions into one. Both are harmless for divisors up
-    to 2**62: larger ones are scaled down, together with the numerator.
+    XLA may divide by multiplying with a reciprocal, which is 0 for the largest divisors: they are taken for a smaller
+    one. It may merge divisions that follow each other: the sum and the minimum are in between.
     """
     a, b = same_shape(a, b)
-    scale = where(less(2.0**60, b), 2.0**-66, jnp.ones((), b.dtype))
-    return lax.div(plus(times(a, scale), format_of(b.dtype).smallest_normal), times(b, scale))
+    smallest = format_of(b.dtype).smallest_normal
+    return lax.div(plus(a, smallest), lax.min(*typed(b, 0.5 / smallest)))
 
 
 def same_shape(a: Any, b: Any) -> tuple[Any, Any]:
@@ -167,6 +167,16 @@ def _aligned(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 def opaque(x: Any) -> Any:
     """The same number, which XLA no longer knows the making of: only a NaN would make a difference to the select."""
     return lax.select(lax.eq(x, x), x, lax.full_like(x, np.nan))
+
+
+def computed_once(bound: Any) -> Any:
+    """The same bound, which XLA computes in one place and stores.
+
+    It would repeat cheap operations in every kernel that reads them, so that the code of a chain that many read grows
+    with the square of its length (4 Transformer layers: 70,000 instructions instead of 35,000, twice the compile time;
+    barriers are gone by then). It repeats no division.
+    """
+    return lax.div(bound, lax.select(lax.eq(bound, bound), lax.full_like(bound, 1), lax.full_like(bound, np.nan)))
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

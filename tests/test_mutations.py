@@ -87,7 +87,7 @@ def first_order(model, operands, outs, **params):
 
 
 def rounding_of_fewer(terms_left_out):
-    return lambda self, n, d, pairwise=False: (max(n - 1 - terms_left_out(n), 0) * format_of(d).unit_roundoff, 0.0)
+    return lambda self, n, d, pairwise=False, one_sign=False: (max(n - 1 - terms_left_out(n), 0) * format_of(d).unit_roundoff, 0.0)
 
 
 def forgotten(model, results, carry):

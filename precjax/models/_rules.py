@@ -74,13 +74,16 @@ class RuleModel(ErrorModel):
         """The error, in units of u |result|, of a result that is rounded with at most so many of them."""
 
     @abc.abstractmethod
-    def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
+    def sum_rounding(
+        self, terms: int, dtype: Any, pairwise: bool = False, one_sign: bool = False
+    ) -> tuple[float, float]:
         """The rounding of a sum of so many terms: (per unit of every term's size, per unit of the result's size).
 
         Args:
             terms: how many.
             dtype: of the partial sums.
             pairwise: whether platforms are known to add such terms in a tree; no promise.
+            one_sign: whether no term has the other sign, so that sizes add up to the result's.
 
         Returns:
             Two factors, u included.

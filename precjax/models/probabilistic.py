@@ -97,7 +97,9 @@ class Probabilistic(RuleModel):
         """One rounding is uniform; what a table of ulps allows beyond that is another error."""
         return self._deviation * (math.hypot(1.0, (ulps - 1) / 2) if ulps >= 1 else ulps)
 
-    def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
+    def sum_rounding(
+        self, terms: int, dtype: Any, pairwise: bool = False, one_sign: bool = False
+    ) -> tuple[float, float]:
         """Squares of all partial sums: n s**2 / 3 + n q / 6 in random order, 2 s**2 + log2(n) q in a tree.
 
         s is the sum, q the sum of squares. XLA's reductions on a CPU err by 0.4 to 1.6 times what the tree gives, its

@@ -56,9 +56,18 @@ class WorstCase(RuleModel):
         """All of it."""
         return ulps
 
-    def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
-        """In any order, (n - 1) u times the sum of magnitudes (Jeannerod and Rump 2013)."""
-        return max(terms - 1, 0) * format_of(dtype).unit_roundoff, 0.0
+    def sum_rounding(
+        self, terms: int, dtype: Any, pairwise: bool = False, one_sign: bool = False
+    ) -> tuple[float, float]:
+        """In any order, r = (n - 1) u times the sum of magnitudes S (Jeannerod and Rump 2013).
+
+        For terms of one sign S is the exact sum of the computed terms: at most |result| / (1 - r).
+
+        Returns:
+            r for every term, or r / (1 - r), enlarged, for the result.
+        """
+        r = max(terms - 1, 0) * format_of(dtype).unit_roundoff
+        return (0.0, r * (1 + 2 * r)) if one_sign and r < 0.25 else (r, 0.0)
 
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
         """Products of magnitudes, or of norms."""

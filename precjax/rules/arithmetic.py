@@ -11,6 +11,7 @@ further from it than the float that two roundings give, so the bound of the sepa
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error, subnormal
 from precjax._registry import rule
 from precjax._rounding import (
+    computed_once,
     enlarged,
     equal,
     error_dtype,
@@ -41,7 +43,7 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.compound import tightest
+from precjax.rules.compound import softmax_error, tightest
 from precjax.rules.decision import above
 from precjax.rules.integer import combine_integers, spoiled
 
@@ -51,10 +53,17 @@ def balls(operands: Sequence[Annotated], out: Any) -> list[Ball]:
     return [Ball(x, error_dtype(out.dtype)) for x in operands]
 
 
-@rule("add", "add_any")
+@rule("add")
 def add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Errors add up."""
     return [_sum(model, operands, outs[0], 1)]
+
+
+@rule("add_any")
+def add_any(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As add. Cotangents meet here, layer after layer of a residual network: their errors are computed once."""
+    error = _sum(model, operands, outs[0], 1)
+    return [None if error is None else computed_once(error)]
 
 
 @rule("sub")
@@ -76,12 +85,14 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
     error = plus(error, _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff)
-    for x in (a, b):
-        if x.operand.known.masked:
-            # An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not.
-            infinite = lax.bitwise_and(_full(equal(jnp.asarray(x.size), np.inf), out), equal(lax.abs(out), np.inf))
-            error = where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
-    return error
+    masks = [_full(x.size, out, x.dtype) for x in (a, b) if x.operand.known.masked]
+    return _masked(masks, a, b, out, error) if masks else error
+
+
+def _masked(masks: Sequence[Any], a: Ball, b: Ball, out: Any, error: Any) -> Any:
+    """An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not."""
+    infinite = lax.bitwise_and(equal(functools.reduce(lax.max, masks), np.inf), equal(lax.abs(out), np.inf))
+    return where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
 
 
 def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int, error: Any) -> Any:
@@ -194,8 +205,10 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     a, b = balls(operands, out)
     if not is_inexact(out.dtype):
         return [spoiled(model, operands, out)]
-    error = _quotient_error(model, a, b, out)
-    return [tightest(model, operands, out, error, quotient=True)]
+    error = softmax_error(model, operands, out, a.dtype)
+    if error is None:
+        error = tightest(model, operands, out, _quotient_error(model, a, b, out), quotient=True)
+    return [error]
 
 
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
@@ -216,7 +229,8 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
         error = ratio(numerator, b.near)
         return model.total(out, error, times(error, ratio(b.error, b.near)), ulps=ulps, steps=12)
     # T (1 + e / near) <= numerator / (near - e)
-    near = maximum(minus(b.near, times(b.error, 1 + 4 * b.eps)), 0.0)
+    radius = times(b.error, (2.0 if b.operand.known.settled else 3.0) * (1 + 4 * b.eps))
+    near = maximum(minus(times(b.size, 1 - 4 * b.eps), radius), 0.0)
     return model.total(out, ratio(numerator, near), ulps=ulps, steps=16)
 
 

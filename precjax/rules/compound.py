@@ -12,33 +12,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import enlarged, format_of, less, maximum, minimum, minus, plus, times, where
+from precjax._rounding import enlarged, equal, format_of, less, maximum, minimum, minus, plus, ratio, times, where
 from precjax.rules.adam import adam_bound
 
 
 def tightest(model: Any, operands: Sequence[Annotated], out: Any, error: Any, quotient: bool) -> Any:
     """The error of a product or quotient, lowered where it completes a pattern."""
-    for refine in (_softmax, _part_of_sum, _normalized, adam_bound) if quotient else (_normalized,):
+    for refine in (_part_of_sum, _normalized, adam_bound) if quotient else (_normalized,):
         bound = refine(model, operands, out, error.dtype, quotient)
         if bound is not None:
             return minimum(error, bound)
     return error
 
 
-def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, quotient: bool) -> Any:
-    """Softmax p of x, shifted by any m: the error of m cancels.
+def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any) -> Any:
+    """Softmax p of x, shifted by any m: the error of m cancels; None if the quotient is no softmax.
 
     Let d_i bound the error of the computed log exp(x_i - m), but for that of m: e_i + u |s_i| and the rounding of exp.
     On the way from the exact to the computed logarithms, dp_i = p_i ((1 - p_i) d_i + sum_{j != i} p_j d_j), every p_j
     changing by at most exp(d_j + W), W = sum_j p_j (exp(d_j) - 1) exp(d_j). Sum and quotient round once more. Terms
     with large d are masked ones: exp(s_j + 3 d_j) bounds their part, as the largest term is exp(0). Where d or W is
-    large, p is still at most 1.
+    large, exact p_i <= p_i exp(d_i) / sum p_j exp(-d_j) <= (p_i + part_i) / (1 - W), and p is at most 1.
     """
     pattern = patterns.softmax(*operands)
     if pattern is None:
@@ -57,8 +58,12 @@ def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, qu
         times(p, d, plus(times(d, 0.65), 1.0), plus(times(d, 1.3), 1.0)),
         times(lax.exp(plus(s.high, times(d, 3.0))), 1.7),
     )
+    if pattern.shifted.known.masked:  # by -inf, which nothing moves: exp(-inf) is 0
+        part = where(equal(s.size, np.inf), 0.0 if x.exact else times(x.error, 0.0), part)
     weight = enlarged(lax.reduce_sum(part, pattern.axes), n, dtype, flushed=4 * n)
-    weight = lax.broadcast_in_dim(weight, out.shape, [i for i in range(out.ndim) if i not in pattern.axes])
+    scale = ratio(jnp.ones_like(weight), maximum(minus(1 - 32 * s.eps, times(weight, 1 + 4 * s.eps)), 0.0))
+    kept = [i for i in range(out.ndim) if i not in pattern.axes]
+    weight, scale = (lax.broadcast_in_dim(row, out.shape, kept) for row in (weight, scale))
     rest = times(weight, 4 * n * own.unit_roundoff)
     others = plus(maximum(minus(weight, part), 0.0), rest)
     own_share = plus(maximum(minus(1.0, p), 0.0), last + u)
@@ -66,7 +71,8 @@ def _softmax(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, qu
     bent = plus(times(plus(d, weight), 4.0), 1.0 + 32 * s.eps)
     bound = plus(times(p, bent, plus(moved, last)), 4 * platforms.current().underflow(out.dtype))
     regular = lax.bitwise_and(less(d, 0.125), less(weight, 0.125))
-    return where(regular, bound, _at_most(out, dtype, 0.0, 1.0))
+    far = times(plus(part, times(p, plus(weight, last)), 4 * platforms.current().underflow(out.dtype)), scale)
+    return where(regular, bound, minimum(far, _at_most(out, dtype, 0.0, 1.0)))
 
 
 def _at_most(out: Any, dtype: Any, low: float, high: float) -> Any:

@@ -144,11 +144,10 @@ def _sqrt_spread(x: Ball, y: Any) -> Any:
 
 
 def _rsqrt_spread(x: Ball, y: Any) -> Any:
-    """e / (sqrt a sqrt b (sqrt a + sqrt b)), a and b at the near end; a range that excludes 0 keeps it finite."""
+    """e / (sqrt a sqrt b (sqrt a + sqrt b)) <= 1 / sqrt near; a range that excludes 0 keeps it finite."""
     near = maximum(x.low, 0.0)
-    root = lax.sqrt(near)
-    slope = ratio(times(ratio(x.error, near), 0.5), root)
-    return minimum(slope, ratio(jnp.ones_like(root), root))
+    share = lax.min(*typed(times(ratio(x.error, near), 0.5), 1.0))
+    return times(share, ratio(jnp.ones_like(near), lax.sqrt(near)))
 
 
 def _cbrt_spread(x: Ball, y: Any) -> Any:
