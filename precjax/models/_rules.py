@@ -70,6 +70,10 @@ class RuleModel(ErrorModel):
         """The same for an array of errors, which `add` would sum as the primitive sums values."""
 
     @abc.abstractmethod
+    def without(self, total: Any, part: Any) -> Any:
+        """What the other errors of an accumulated total make together, for each of its parts."""
+
+    @abc.abstractmethod
     def rounding(self, ulps: float) -> float:
         """The error, in units of u |result|, of a result that is rounded with at most so many of them."""
 

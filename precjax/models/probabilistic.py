@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,10 @@ class Probabilistic(RuleModel):
         scaled, scale = _unit(errors)
         return lax.mul(lax.sqrt(add(lax.square(scaled))), scale)
 
+    def without(self, total: Any, part: Any) -> Any:
+        """All of it: where one part is most of a root of squares, a difference says little of the others."""
+        return total
+
     def rounding(self, ulps: float) -> float:
         """One rounding is uniform; what a table of ulps allows beyond that is another error."""
         return self._deviation * (math.hypot(1.0, (ulps - 1) / 2) if ulps >= 1 else ulps)
@@ -129,7 +134,9 @@ class Probabilistic(RuleModel):
         distance = jnp.broadcast_to(lax.abs(lax.sub(*jnp.broadcast_arrays(*_values(a, b)))), shape)
         t = times(ratio(distance, radius), self._quantile)
         likely = times(lax.sqrt(lax.erfc(times(t, math.sqrt(0.5)))), self._quantile / math.sqrt(2))
-        return where(less(likely, 1.0), likely, 1.0)
+        # Rarer errors than the confidence allows do not count: their size would drown all others.
+        certain = -statistics.NormalDist().inv_cdf((1 - self.confidence) / 2)
+        return where(less(certain, t), 0.0, where(less(likely, 1.0), likely, 1.0))
 
     def add(self, out: Any, a: Ball, b: Ball) -> Any:
         """Root of the sum of squares, but where the smaller operand is nearly lost: there errors add up."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from precjax._ball import Ball
-from precjax._rounding import format_of, plus
+from precjax._rounding import format_of, maximum, minus, plus
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
 
@@ -51,6 +51,10 @@ class WorstCase(RuleModel):
     def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
         """Their sum."""
         return add(errors)
+
+    def without(self, total: Any, part: Any) -> Any:
+        """The difference."""
+        return maximum(minus(total, part), 0.0)
 
     def rounding(self, ulps: float) -> float:
         """All of it."""

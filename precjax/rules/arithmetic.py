@@ -44,7 +44,7 @@ from precjax._rounding import (
     where,
 )
 from precjax.rules.compound import softmax_error, tightest
-from precjax.rules.decision import above
+from precjax.rules.decision import above, one_candidate
 from precjax.rules.integer import combine_integers, spoiled
 
 
@@ -68,8 +68,13 @@ def add_any(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> l
 
 @rule("sub")
 def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Errors add up."""
-    return [_sum(model, operands, outs[0], -1)]
+    """Errors add up; x - max(x) is exactly 0 where one number alone may be the largest."""
+    error = _sum(model, operands, outs[0], -1)
+    pattern = patterns.shifted_difference(*operands)
+    if error is None or pattern is None or not is_inexact(outs[0].dtype):
+        return [error]
+    largest = lax.bitwise_and(equal(outs[0], 0.0), one_candidate(pattern.operand, 1.0, pattern.axes))
+    return [where(largest, 0.0, error)]
 
 
 def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:

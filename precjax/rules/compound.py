@@ -47,11 +47,11 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     s, x = Ball(pattern.shifted, dtype), Ball(pattern.operand, dtype)
     n = math.prod(out.shape[a] for a in pattern.axes)
     u, own = format_of(out.dtype).unit_roundoff, format_of(dtype)
-    exp_rounding = 4 * platforms.current().accuracy("exp", out.dtype).factor * u  # also next to the largest number
+    exp_rounding = 1.02 * model.rounding(platforms.current().accuracy("exp", out.dtype).factor) * u  # exp(s) <= 1
     last = (sum(model.sum_rounding(n, out.dtype)) + (3 if out.dtype == dtype else 8) * u) * (
         1 + 4 * n * u
     )  # narrow: casts, too
-    d = times(plus(x.error, times(s.size, 2 * u), exp_rounding + u), 1 + 8 * s.eps)
+    d = times(model.join(x.error, times(s.size, 2 * model.rounding(1.0) * u), exp_rounding + u), 1 + 8 * s.eps)
     p = lax.abs(out).astype(dtype)
     part = where(
         less(d, 0.5),
@@ -60,16 +60,17 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     )
     if pattern.shifted.known.masked:  # by -inf, which nothing moves: exp(-inf) is 0
         part = where(equal(s.size, np.inf), 0.0 if x.exact else times(x.error, 0.0), part)
-    weight = enlarged(lax.reduce_sum(part, pattern.axes), n, dtype, flushed=4 * n)
+    weight = model.accumulate(lambda v: lax.reduce_sum(v, pattern.axes), part)
+    weight = enlarged(weight, n, dtype, flushed=4 * n)
     scale = ratio(jnp.ones_like(weight), maximum(minus(1 - 32 * s.eps, times(weight, 1 + 4 * s.eps)), 0.0))
     kept = [i for i in range(out.ndim) if i not in pattern.axes]
     weight, scale = (lax.broadcast_in_dim(row, out.shape, kept) for row in (weight, scale))
     rest = times(weight, 4 * n * own.unit_roundoff)
-    others = plus(maximum(minus(weight, part), 0.0), rest)
+    others = plus(model.without(weight, part), rest)
     own_share = plus(maximum(minus(1.0, p), 0.0), last + u)
-    moved = plus(times(plus(own_share, others), d), others)
+    moved = model.join(times(plus(own_share, others), d), others)
     bent = plus(times(plus(d, weight), 4.0), 1.0 + 32 * s.eps)
-    bound = plus(times(p, bent, plus(moved, last)), 4 * platforms.current().underflow(out.dtype))
+    bound = plus(times(p, bent, model.join(moved, last)), 4 * platforms.current().underflow(out.dtype))
     regular = lax.bitwise_and(less(d, 0.125), less(weight, 0.125))
     far = times(plus(part, times(p, plus(weight, last)), 4 * platforms.current().underflow(out.dtype)), scale)
     return where(regular, bound, minimum(far, _at_most(out, dtype, 0.0, 1.0)))

@@ -89,14 +89,19 @@ def _full(value: Any, like: Annotated, dtype: Any) -> Any:
 
 
 def _candidates(windows: _Windows, x: Ball, sign: float) -> list[Any]:
-    """Per offset, which windows' winner may be there."""
+    """Per offset, which windows' winner may be there: of equal numbers, such as the zeros after a relu, the first."""
     value = times(x.value, sign)
     reach = plus(x.absorbed if x.exact else x.reach, times(x.size, 2 * x.eps))
     tops = [windows.take(lax.add(value, reach), offset, -np.inf) for offset in windows.offsets]
     bottoms = [windows.take(lax.sub(value, reach), offset, -np.inf) for offset in windows.offsets]
     best = functools.reduce(lax.max, bottoms)
-    inside = [windows.inside(offset) for offset in windows.offsets]
-    return [lax.bitwise_and(lax.bitwise_not(lax.lt(t, best)), i) for t, i in zip(tops, inside, strict=True)]
+    before = [lax.full_like(best, -np.inf), *itertools.accumulate(bottoms[:-1], lax.max)]
+    found = []
+    for offset, top, earlier in zip(windows.offsets, tops, before, strict=True):
+        # A window of equal infinities, or of padding alone, has no certain winner.
+        beaten = lax.bitwise_or(lax.lt(top, best), lax.bitwise_and(lax.le(top, earlier), less(-np.inf, earlier)))
+        found.append(lax.bitwise_and(lax.bitwise_not(beaten), windows.inside(offset)))
+    return found
 
 
 class _Windows:
