@@ -20,7 +20,7 @@ from precjax._annotated import Annotated
 from precjax._interpreter import given, interpret
 from precjax._rounding import is_inexact
 from precjax._tracked import Tracked
-from precjax._widen import require_reference, widen
+from precjax._widen import widen
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft, is_plain
 
@@ -123,7 +123,7 @@ def _compared(f: Callable[..., Any], model: Widened, arguments: Any, outputs: An
         return f(*positional, **named)
 
     closed = jax.make_jaxpr(on_values)([_values(nodes[i]) for i in dynamic])
-    require_reference(closed)
+    model = model.fit(closed)
     body, constants = compat.hoisted(closed)
     leaves, structure = jax.tree.flatten(outputs)
     parts = [*constants, *(part for i in dynamic for part in _parts(nodes[i]))]

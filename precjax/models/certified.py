@@ -72,6 +72,10 @@ class Certified(Widened, WorstCase):
         if self.reference not in _REFERENCES:
             raise ValueError(f"reference={self.reference!r}: expected one of {', '.join(map(repr, _REFERENCES))}")
 
+    def paired(self) -> Widened:
+        """Not yet."""
+        raise ValueError("Certified has no reference for float64 yet. Pass float32, or use model='worst_case'")
+
     def enter(self, argument: Tracked) -> Annotated:
         """A ball around the value; or, tighter, around the reference that an earlier step left."""
         value, error = argument
