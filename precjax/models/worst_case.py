@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from precjax._ball import Ball
-from precjax._rounding import format_of, plus
+from precjax._rounding import plus
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
 
@@ -58,7 +58,7 @@ class WorstCase(RuleModel):
 
     def sum_rounding(self, terms: int, dtype: Any, pairwise: bool = False) -> tuple[float, float]:
         """In any order, (n - 1) u times the sum of magnitudes (Jeannerod and Rump 2013)."""
-        return max(terms - 1, 0) * format_of(dtype).unit_roundoff, 0.0
+        return max(terms - 1, 0) * self.unit(dtype), 0.0
 
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
         """Products of magnitudes, or of norms."""

@@ -254,8 +254,7 @@ def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
     (a,) = balls(operands, outs[0])
-    u = format_of(outs[0].dtype).unit_roundoff
-    rounding = times(plus(times(a.far, a.far), 1.0), 2 * u)
+    rounding = times(plus(times(a.far, a.far), 1.0), 2 * model.unit(outs[0].dtype))
     return [model.total(outs[0], _slope_square(a), rounding, ulps=2, flushed=3)]
 
 
