@@ -57,6 +57,13 @@ def of_floats(eqn: Any) -> bool:
 class Paired(Widened):
     """Mixed into a model of wider references, it carries pairs."""
 
+    def given(self, value: Any) -> Annotated:
+        """An argument, of which every copy has the same bits."""
+        wide = super().given(value)
+        if not is_inexact(dtype_of(wide.value)):
+            return wide
+        return wide._replace(value=dd.from_float(wide.value).hi)
+
     def rest(self, x: Annotated) -> Any:
         """The low part."""
         return None if x.error is None else x.error.low
@@ -69,10 +76,14 @@ class Paired(Widened):
 
     def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         if not of_floats(eqn):
-            return super()._evaluated(eqn, operands)
+            return self._as_it_is(widened(eqn, operands), operands)
         if folded(eqn, operands) is not None:
             return [(value, None) for value in compat.bind(widened(eqn, operands), [x.value for x in operands])]
         return self._in_pairs(eqn, operands)
+
+    def _as_it_is(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """An equation without floats."""
+        return super()._evaluated(eqn, operands)
 
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """An equation with floats, on pairs."""
@@ -90,6 +101,3 @@ class Paired(Widened):
     def supports(self, eqn: Any) -> bool:
         """What has pairs, and what needs none."""
         return not of_floats(eqn) or primitives.supports(eqn.primitive.name) or super().supports(eqn)
-
-    def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
-        return super()._rounded(x._replace(error=None), dtype)

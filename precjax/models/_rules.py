@@ -129,7 +129,7 @@ class RuleModel(ErrorModel):
 
     def explicit(self, x: Annotated) -> Annotated:
         """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
-        if x.error is not None or _is_key(x.value):
+        if x.error is not None or is_key(x.value):
             return x
         error, dtype = _no_error(x.value), dtype_of(x.value)
         if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
@@ -142,7 +142,7 @@ class RuleModel(ErrorModel):
 
     def forget(self, x: Annotated, where_: Any) -> Annotated:
         """Error inf there."""
-        if _is_key(x.value):
+        if is_key(x.value):
             return x
         x = self.explicit(x)
         condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
@@ -223,5 +223,5 @@ def missing_rule(eqn: Any) -> MissingRuleError:
     )
 
 
-def _is_key(value: Any) -> bool:
+def is_key(value: Any) -> bool:
     return jax.dtypes.issubdtype(dtype_of(value), jax.dtypes.extended)

@@ -13,6 +13,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known
+from precjax._interpreter import given
 from precjax._registry import MissingRuleError
 from precjax._rounding import as_error, dtype_of, error_dtype, is_inexact, plus, where
 from precjax._widen import FROZEN, is_cast, narrow, needs_pairs, widen, widened, wider
@@ -40,6 +41,10 @@ class Widened(ErrorModel, abc.ABC):
     @abc.abstractmethod
     def paired(self) -> Widened:
         """The same model with references in pairs."""
+
+    def given(self, value: Any) -> Annotated:
+        """An exact argument, as the reference takes it."""
+        return given(widen(value))
 
     def rest(self, x: Annotated) -> Any:
         """What the carried value lacks: the low part of a pair, None for float64 references."""
@@ -96,9 +101,9 @@ class Widened(ErrorModel, abc.ABC):
         """Strictly, bits are known only of a reference that is one certain number of the format."""
         if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
             return x
-        value, error = narrow(x.value, dtype), as_error(x.error, np.dtype(np.float32))
+        value, error = narrow(x.value, dtype), as_error(x.error, error_dtype(dtype))
         if self.strict:
-            moved = where(lax.eq(widen(value), x.value), 0.0, jnp.ones(value.shape, np.float32))
+            moved = where(lax.eq(widen(value), x.value), 0.0, jnp.ones(value.shape, error_dtype(dtype)))
             error = plus(error, moved)
         return Annotated(value, error, Known())
 

@@ -131,6 +131,9 @@ class _PairedShadow(Paired, Shadow):
         entered = super().enter(argument)
         return entered if not is_inexact(dtype_of(argument.value)) else paired_difference(*argument)
 
+    def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
+        return super()._rounded(x._replace(error=None), dtype)
+
 
 def _corrected(corrected: Any, value: Any) -> Any:
     return graft(corrected, value) if is_inexact(value.dtype) else corrected

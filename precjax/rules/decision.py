@@ -50,11 +50,11 @@ def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
     for x, extreme in (operands, operands[::-1]):
         for name, sign in (("reduce_max", 1.0), ("reduce_min", -1.0)):
             if errors[0] is not None and (axes := patterns.reduced_along(extreme, name, x)) is not None:
-                return [where(_one_candidate(x, sign, axes), jnp.zeros((), jnp.float32), errors[0])]
+                return [where(one_candidate(x, sign, axes), jnp.zeros((), jnp.float32), errors[0])]
     return errors
 
 
-def _one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
+def one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     """Along which lines one number alone may be the extreme one."""
     ball = Ball(x, error_dtype(dtype_of(x.value)))
     possible = candidates(ball, sign, axes).astype(jnp.float32)
