@@ -17,10 +17,9 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._interpreter import given, interpret
+from precjax._interpreter import interpret
 from precjax._rounding import is_inexact
 from precjax._tracked import Tracked
-from precjax._widen import require_reference, widen
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft, is_plain
 
@@ -123,7 +122,7 @@ def _compared(f: Callable[..., Any], model: Widened, arguments: Any, outputs: An
         return f(*positional, **named)
 
     closed = jax.make_jaxpr(on_values)([_values(nodes[i]) for i in dynamic])
-    require_reference(closed)
+    model = model.fit(closed)
     body, constants = compat.hoisted(closed)
     leaves, structure = jax.tree.flatten(outputs)
     parts = [*constants, *(part for i in dynamic for part in _parts(nodes[i]))]
@@ -150,7 +149,7 @@ def _parts(node: Any) -> list[Any]:
 def _enter(model: Widened, part: Any) -> Annotated:
     """An argument as the reference takes it; random keys have no error."""
     value = part.value if _is_tracked(part) else part
-    return model.enter(part) if _is_tracked(part) and is_plain(value) else given(widen(value))
+    return model.enter(part) if _is_tracked(part) and is_plain(value) else model.given(value)
 
 
 def _compare(model: Widened, value: Any, reference: Annotated) -> tuple[Any, ...]:

@@ -196,7 +196,7 @@ def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_cas
     def listed(*args: Any, **kwargs: Any) -> list[str]:
         plain = jax.tree.map(lambda x: x.value if _is_tracked(x) else x, (args, kwargs), is_leaf=_is_tracked)
         closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
-        return sorted(set(_without_rule(closed, resolve(model))))
+        return sorted(set(_without_rule(closed, resolve(model).fit(closed))))
 
     return listed
 

@@ -1,8 +1,10 @@
-"""The same program in float64: the reference of Shadow and Certified.
+"""The same program in a wider format: the reference of Shadow and Certified.
 
 A reference is no copy of the user's function, traced again on wider inputs: library code picks constants and iteration
 counts by dtype, which would make it another program. It is the same jaxpr, re-typed equation by equation, as a model on
-the interpreter: the values that the model carries are float64, and each primitive runs on them.
+the interpreter: the values that the model carries are float64, and each primitive runs on them. Where the program
+itself computes in float64, they are pairs of float64 numbers, and each primitive runs in their arithmetic (see
+`doubledouble` and `models._paired`).
 
 A reference stands for the exact program, so it takes over what that leaves alone: casts between float formats and
 `reduce_precision` are the identity; constants are the rounded ones, widened; integers, bits and random keys are
@@ -46,28 +48,29 @@ def wider(dtype: Any) -> Any:
     return np.dtype(np.complex128 if np.issubdtype(dtype, np.complexfloating) else np.float64)
 
 
-def require_reference(jaxpr: Any) -> None:
-    """Refuses a program in float64.
-
-    A second reference, in double-double arithmetic, would be chosen here.
+def needs_pairs(jaxpr: Any) -> bool:
+    """Whether the program, or anything inside it, computes in float64, so that its reference needs pairs.
 
     Raises:
-        ValueError: if the program, or anything inside it, computes in float64 or complex128.
+        ValueError: if it does, and has complex numbers as well, or computes in complex128.
     """
-    for aval in compat.open_jaxpr(jaxpr).in_avals:
-        _refuse(aval, "an argument is")
-    for eqn in compat.equations(jaxpr):
-        for atom in (*eqn.invars, *eqn.outvars):
-            _refuse(atom.aval, f"{eqn.primitive.name} at {compat.source_line(eqn)} computes in")
-
-
-def _refuse(aval: Any, what: str) -> None:
-    dtype = getattr(aval, "dtype", None)
-    if dtype is not None and is_inexact(dtype) and format_of(dtype).digits > 24:
+    eqns = list(compat.equations(jaxpr))
+    dtypes = {dtype for aval in compat.open_jaxpr(jaxpr).in_avals if is_inexact(dtype := _dtype(aval))}
+    places = [(eqn, atom) for eqn in eqns for atom in (*eqn.invars, *eqn.outvars) if is_inexact(_dtype(atom.aval))]
+    dtypes |= {_dtype(atom.aval) for _, atom in places}
+    if all(format_of(dtype).digits <= 24 for dtype in dtypes):
+        return False
+    if any(np.issubdtype(dtype, np.complexfloating) for dtype in dtypes):
+        where = [compat.source_line(e) for e, v in places if np.issubdtype(_dtype(v.aval), np.complexfloating)]
         raise ValueError(
-            f"{what} {dtype}, and there is no wider reference for that format yet. Pass float32 arguments and leave "
-            f"jax_enable_x64 off, or use model='worst_case'"
+            f"complex numbers{' at ' + where[0] if where else ''} in a program of float64, whose reference is in pairs "
+            f"of real numbers. Split them into real and imaginary parts, or pass float32 and complex64 arguments"
         )
+    return True
+
+
+def _dtype(aval: Any) -> Any:
+    return getattr(aval, "dtype", np.dtype(bool))
 
 
 def widen(value: Any) -> Any:

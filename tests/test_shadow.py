@@ -310,8 +310,3 @@ def test_bad_input(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_float64_is_refused():
-    with jax.enable_x64(True), pytest.raises(ValueError, match="float64.*worst_case"):
-        track(jnp.sin, model="shadow")(1.0)

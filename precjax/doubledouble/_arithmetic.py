@@ -230,6 +230,20 @@ def scale(x: DD, factor: Any) -> DD:
     return DD(x.hi * factor, x.lo * factor)
 
 
+def rem(x: DD, y: DD) -> DD:
+    """The remainder of x / y with the sign of x, to 24 u**2 |x| while the quotient's integer part is the right one."""
+    quotient = div(x, y)
+    whole = select(quotient.hi < 0, ceil(quotient), floor(quotient))
+    rest = sub(x, mul(whole, y))
+    # Next to a multiple of y the quotient may be rounded to the other side of it.
+    size, step = select(x.hi < 0, neg(rest), rest), abs(y)
+    size = select(size.hi < 0, add(size, step), select(ge(size, step), sub(size, step), size))
+    plain = lax.rem(x.hi, y.hi)
+    exact = (x.lo == 0) & (y.lo == 0)
+    result = select(lax.is_finite(y.hi), select(x.hi < 0, neg(size), size), x)
+    return settle(lax.is_finite(plain) & ~exact, plain, *result)
+
+
 def is_finite(x: DD) -> Any:
     """Whether the number is neither inf nor NaN."""
     return lax.is_finite(x.hi)

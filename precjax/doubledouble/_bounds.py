@@ -38,6 +38,7 @@ BOUNDS: dict[str, Bound] = {
     "expm1": Bound(25),
     "log": Bound(60),
     "log1p": Bound(65),
+    "log2": Bound(72),
     "sinh": Bound(40),
     "cosh": Bound(24),
     "tanh": Bound(42),

@@ -83,8 +83,8 @@ def dot_general(x: DD, y: DD, dimension_numbers: Any) -> DD:
     cut = product_cut(terms)
     x_size, x_units = _below_half(x, (2,))
     y_size, y_units = _below_half(y, (2,))
-    sums = _by_order(_matmul, _slices(x_units, cut), _slices(y_units, cut), _along(2), _along(2))
-    total = scaled(_collected(sums, cut.bits, 2), x_size + jnp.swapaxes(y_size, 1, 2))
+    sums = _by_order(_matmul, slices(x_units, cut), slices(y_units, cut), _along(2), _along(2))
+    total = scaled(collected(sums, cut.bits, 2), x_size + jnp.swapaxes(y_size, 1, 2))
     total = settle(lax.is_finite(plain), plain, *total)
     return DD(total.hi.reshape(shape), total.lo.reshape(shape))
 
@@ -102,8 +102,8 @@ def _convolution(x: DD, y: DD, parameters: Any) -> DD:
     x_size, x_units = _below_half(x, tuple(range(x.hi.ndim)))
     y_size, y_units = _below_half(y, tuple(range(y.hi.ndim)))
     joins = _along(dims.lhs_spec[1], groups), _along(dims.rhs_spec[1])
-    sums = _by_order(convolve, _slices(x_units, cut), _slices(y_units, cut), *joins)
-    total = scaled(_collected(sums, cut.bits, 2), jnp.reshape(x_size + y_size, ()))
+    sums = _by_order(convolve, slices(x_units, cut), slices(y_units, cut), *joins)
+    total = scaled(collected(sums, cut.bits, 2), jnp.reshape(x_size + y_size, ()))
     return settle(lax.is_finite(plain), plain, *total)
 
 
@@ -140,7 +140,7 @@ def _below_half(x: DD, axes: Sequence[int]) -> tuple[Any, DD]:
     return size, scaled(x, -size)
 
 
-def _slices(x: DD, cut: Cut) -> Any:
+def slices(x: DD, cut: Cut) -> Any:
     """Slices (slices, *s): integers up to 2**(bits - 1), slice p in units of 2**(-bits (p + 1))."""
     # Adding 1.5 * 2**52 rounds to integers; the rest is exact, at most a half. With lo added to it, it may exceed that
     # by 2**-53 of itself, which is less than half a unit of the next slice and is rounded away there.
@@ -171,7 +171,7 @@ def _along(axis: int, groups: int = 1) -> Callable:
     return join
 
 
-def _collected(sums: Any, bits: int, order: int) -> DD:
+def collected(sums: Any, bits: int, order: int) -> DD:
     """The sum of exact sums in units of 2**(-bits (p + order)), from the smallest."""
     units = [part * 2.0 ** (-bits * (p + order)) for p, part in enumerate(sums)]
     return functools.reduce(add, [DD(part, jnp.zeros_like(part)) for part in reversed(units)])

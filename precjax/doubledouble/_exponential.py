@@ -152,6 +152,12 @@ def log(x: DD) -> DD:
 
 
 @elementary
+def log2(x: DD) -> DD:
+    """The logarithm to base 2, to 72."""
+    return mul(log(x), constant(pair(1, ln2()), x))
+
+
+@elementary
 def log1p(x: DD) -> DD:
     """log(1 + x), to 65; -inf at -1, NaN below."""
     one = exact(jnp.ones_like(x.hi))
@@ -242,6 +248,16 @@ def logistic(x: DD) -> DD:
     """1 / (1 + exp(-x)), to 30."""
     e = exp(neg(absolute(x)))
     return div(select(x.hi < 0, e, exact(jnp.ones_like(e.hi))), add(exact(jnp.ones_like(e.hi)), e))
+
+
+@elementary
+def logaddexp(x: DD, y: DD) -> DD:
+    """log(exp(x) + exp(y)), to 90 of 1 + max(|x|, |y|)."""
+    x_larger = x.hi > y.hi
+    larger, smaller = select(x_larger, x, y), select(x_larger, y, x)
+    sum_ = add(larger, log1p(exp(sub(smaller, larger))))
+    sum_ = select(smaller.hi == -jnp.inf, larger, sum_)
+    return settle(lax.is_finite(sum_.hi), lax.max(x.hi, y.hi), *sum_)
 
 
 @elementary

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax.doubledouble import _arithmetic as arithmetic
+from precjax.doubledouble._exponential import logaddexp
 from precjax.doubledouble._pairs import DD
 
 
@@ -88,3 +89,4 @@ cumsum = _along(arithmetic.add, 0.0, "Running sum, to 3.01 (2 sqrt(n) + 2) u**2 
 cumprod = _along(arithmetic.mul, 1.0, "Running product, to 11 n u**2, while no partial product underflows.")
 cummax = _along(arithmetic.max, -math.inf, "Running maximum, exactly; NaN from the first NaN on.")
 cummin = _along(arithmetic.min, math.inf, "Running minimum, exactly; NaN from the first NaN on.")
+cumlogsumexp = _along(logaddexp, -math.inf, "Running log of the sum of exponentials, 2 sqrt(n) + 2 times `logaddexp`.")

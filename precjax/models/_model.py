@@ -35,6 +35,10 @@ class ErrorModel(abc.ABC):
         if self.missing not in ("raise", "inf"):
             raise ValueError(f"missing={self.missing!r}: expected 'raise' or 'inf'")
 
+    def fit(self, jaxpr: Any) -> ErrorModel:
+        """The model as it runs a program: the formats in the program may decide how it carries values."""
+        return self
+
     def admit(self, x: Annotated) -> Annotated:
         """A constant of the program, in the form in which the model carries values."""
         return x

@@ -105,6 +105,18 @@ class RuleModel(ErrorModel):
     def add(self, out: Any, a: Any, b: Any) -> Any:
         """The error of a sum of two balls."""
 
+    def unit(self, dtype: Any) -> float:
+        """The unit roundoff of arithmetic on values of a dtype."""
+        return format_of(dtype).unit_roundoff
+
+    def underflow(self, dtype: Any) -> float:
+        """What one operation may lose in the subnormal range."""
+        return platforms.current().underflow(dtype)
+
+    def accuracy(self, name: str, dtype: Any) -> platforms.Accuracy | None:
+        """How accurate an elementary function is, in multiples of `unit`."""
+        return platforms.current().accuracy(name, dtype)
+
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's ball; negative or NaN errors, which only traced code can bring here, become inf."""
         dtype = error_dtype(dtype_of(value))
@@ -124,7 +136,7 @@ class RuleModel(ErrorModel):
 
     def explicit(self, x: Annotated) -> Annotated:
         """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
-        if x.error is not None or _is_key(x.value):
+        if x.error is not None or is_key(x.value):
             return x
         error, dtype = _no_error(x.value), dtype_of(x.value)
         if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
@@ -137,7 +149,7 @@ class RuleModel(ErrorModel):
 
     def forget(self, x: Annotated, where_: Any) -> Annotated:
         """Error inf there."""
-        if _is_key(x.value):
+        if is_key(x.value):
             return x
         x = self.explicit(x)
         condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
@@ -187,14 +199,14 @@ class RuleModel(ErrorModel):
         Returns:
             The error, rounded up; NaN, which stands for inf, where the result is NaN.
         """
-        dtype, u = error_dtype(out.dtype), format_of(out.dtype).unit_roundoff
+        dtype, u = error_dtype(out.dtype), self.unit(out.dtype)
         own = format_of(dtype)
         growth = (
             1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
         )
         # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
         rounding = times(magnitude(out, dtype), max(self.rounding(ulps), _TRACE) * u * growth)
-        underflow = flushed * platforms.current().underflow(out.dtype) * growth + own.smallest_normal
+        underflow = flushed * self.underflow(out.dtype) * growth + own.smallest_normal
         moved = times(self.join(*(as_error(t, dtype) for t in terms)), growth)
         return plus(self.join(moved, rounding), underflow)
 
@@ -218,5 +230,5 @@ def missing_rule(eqn: Any) -> MissingRuleError:
     )
 
 
-def _is_key(value: Any) -> bool:
+def is_key(value: Any) -> bool:
     return jax.dtypes.issubdtype(dtype_of(value), jax.dtypes.extended)

@@ -13,9 +13,10 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known
+from precjax._interpreter import given
 from precjax._registry import MissingRuleError
 from precjax._rounding import as_error, dtype_of, error_dtype, is_inexact, plus, where
-from precjax._widen import FROZEN, is_cast, narrow, widen, widened, wider
+from precjax._widen import FROZEN, is_cast, narrow, needs_pairs, widen, widened, wider
 from precjax.models._model import ErrorModel
 
 
@@ -23,8 +24,8 @@ from precjax.models._model import ErrorModel
 class Widened(ErrorModel, abc.ABC):
     """A model that compares a program with its reference; mixed into the model of the reference's own errors.
 
-    The values that it carries on the interpreter are float64. `enter`, `compare` and `result` are what
-    `precjax._beside` needs to set the reference beside the program.
+    The values that it carries on the interpreter are float64, or pairs if the program itself computes in float64.
+    `enter`, `compare` and `result` are what `precjax._beside` needs to set the reference beside the program.
 
     Attributes:
         fields: how many arrays `compare` returns.
@@ -32,6 +33,22 @@ class Widened(ErrorModel, abc.ABC):
 
     differentiable: ClassVar[bool] = False
     fields: ClassVar[int]
+
+    def fit(self, jaxpr: Any) -> Widened:
+        """Pairs for a program with float64 in it."""
+        return self.paired() if needs_pairs(jaxpr) else self
+
+    @abc.abstractmethod
+    def paired(self) -> Widened:
+        """The same model with references in pairs."""
+
+    def given(self, value: Any) -> Annotated:
+        """An exact argument, as the reference takes it."""
+        return given(widen(value))
+
+    def rest(self, x: Annotated) -> Any:
+        """What the carried value lacks: the low part of a pair, None for float64 references."""
+        return None
 
     @abc.abstractmethod
     def enter(self, argument: Any) -> Annotated:
@@ -64,6 +81,9 @@ class Widened(ErrorModel, abc.ABC):
             return [(self._cast(operands[0].value, eqn), operands[0].error)]
         if eqn.primitive.name in FROZEN:
             return self._in_own_format(eqn, operands)
+        return self._evaluated(eqn, operands)
+
+    def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         return super().apply(widened(eqn, operands), operands)
 
     def _cast(self, value: Any, eqn: Any) -> Any:
@@ -81,9 +101,9 @@ class Widened(ErrorModel, abc.ABC):
         """Strictly, bits are known only of a reference that is one certain number of the format."""
         if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
             return x
-        value, error = narrow(x.value, dtype), as_error(x.error, np.dtype(np.float32))
+        value, error = narrow(x.value, dtype), as_error(x.error, error_dtype(dtype))
         if self.strict:
-            moved = where(lax.eq(widen(value), x.value), 0.0, jnp.ones(value.shape, np.float32))
+            moved = where(lax.eq(widen(value), x.value), 0.0, jnp.ones(value.shape, error_dtype(dtype)))
             error = plus(error, moved)
         return Annotated(value, error, Known())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -24,7 +25,13 @@ from precjax._rounding import (
     where,
 )
 from precjax._tracked import Tracked
-from precjax._widen import widen
+from precjax._widen import widen, widened, wider
+from precjax.doubledouble import DD
+from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble._pairs import FLOOR
+from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
+from precjax.models._paired import Paired, Rest, pair, paired_difference
+from precjax.models._rules import is_key
 from precjax.models._widened import Widened
 from precjax.models.shadow import difference, moved_back
 from precjax.models.worst_case import WorstCase
@@ -72,6 +79,10 @@ class Certified(Widened, WorstCase):
         if self.reference not in _REFERENCES:
             raise ValueError(f"reference={self.reference!r}: expected one of {', '.join(map(repr, _REFERENCES))}")
 
+    def paired(self) -> _PairedCertified:
+        """The model for float64 programs."""
+        return _PairedCertified(**vars(self))
+
     def enter(self, argument: Tracked) -> Annotated:
         """A ball around the value; or, tighter, around the reference that an earlier step left."""
         value, error = argument
@@ -90,7 +101,7 @@ class Certified(Widened, WorstCase):
     def compare(self, value: Any, reference: Annotated) -> tuple[Any, Any, Any]:
         """(error, offset = value - reference rounded to the dtype of errors, radius: |value - offset - exact|)."""
         dtype = error_dtype(value.dtype)
-        distance = difference(value, reference.value)
+        distance = difference(value, reference.value, self.rest(reference))
         if is_inexact(value.dtype):
             distance = where(lax.eq(value, value), distance, np.inf)
         bound = as_error(never_nan(self.error(reference)), _WIDE)
@@ -104,6 +115,86 @@ class Certified(Widened, WorstCase):
     def result(self, value: Any, error: Any, offset: Any, radius: Any) -> CertifiedTracked:
         """The value and its bound, with the reference, so that the next step begins where this one ended."""
         return CertifiedTracked(value, error, offset, radius)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _PairedCertified(Paired, Certified):
+    """Certificates of float64 programs: every annotation holds a low part and a bound."""
+
+    def enter(self, argument: Tracked) -> Annotated:
+        """A ball around the value, or around the pair that an earlier step left."""
+        entered = super().enter(argument)
+        low = lax.full_like(entered.value, 0) if is_inexact(dtype_of(entered.value)) else None
+        if low is None or not isinstance(argument, CertifiedTracked):
+            return entered._replace(error=Rest(low, entered.error))
+        offset = where(lax.is_finite(argument.offset), argument.offset, 0.0)
+        exact = paired_difference(argument.value, offset)
+        radius = where(lax.is_finite(argument.offset), widen(argument.radius), np.inf)
+        lost = where(lax.eq(offset, lax.full_like(offset, 0)), jnp.zeros((), _WIDE), FLOOR)
+        return entered._replace(value=exact.value, error=Rest(exact.error.low, plus(radius, lost)))
+
+    def compare(self, value: Any, reference: Annotated) -> tuple[Any, Any, Any]:
+        """As of float64; a difference of two float64 numbers may be flushed."""
+        if not is_inexact(value.dtype):
+            return super().compare(value, reference)
+        reference = self.explicit(reference)
+        (low, bound), high = reference.error, reference.value
+        words = [lax.bitcast_convert_type(x, np.int64) for x in (widen(value), high, low)]
+        equal = lax.bitwise_and(lax.eq(*words[:2]), lax.eq(words[2], lax.full_like(words[2], 0)))
+        return super().compare(
+            value, reference._replace(error=Rest(low, plus(bound, where(equal, jnp.zeros((), _WIDE), FLOOR))))
+        )
+
+    def error(self, x: Annotated) -> Any:
+        """The bound of the pair."""
+        return super().error(thin(x))
+
+    def explicit(self, x: Annotated) -> Annotated:
+        """A low part of zero, and the bound of `WorstCase`."""
+        if x.error is not None or is_key(x.value):
+            return x
+        low = lax.full_like(jnp.asarray(x.value), 0) if is_inexact(dtype_of(x.value)) else None
+        return x._replace(error=Rest(low, WorstCase.explicit(self, x).error))
+
+    def doubt(self, x: Annotated) -> Any:
+        """Where the bound is not zero."""
+        return super().doubt(thin(x))
+
+    def forget(self, x: Annotated, where_: Any) -> Annotated:
+        """Bound inf there."""
+        if is_key(x.value):
+            return x
+        x = self.explicit(x)
+        return x._replace(error=Rest(x.error.low, WorstCase.forget(self, thin(x), where_).error))
+
+    def _worst_case(self, kind: type[WorstCase]) -> WorstCase:
+        return kind(contraction=self.contraction, missing=self.missing, strict=self.strict)
+
+    def _as_it_is(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """The primitive itself on high parts, by the rules of float64, with errors that cover the low parts."""
+        results = self._worst_case(WorstCase).apply(eqn, same(operands, fat))
+        return [_rest(value, error) for value, error in results]
+
+    def _in_own_format(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        rounded = [self._rounded(x, v.aval.dtype) for x, v in zip(same(operands, fat), eqn.invars, strict=True)]
+        results = self._worst_case(WorstCase).apply(eqn, rounded)
+        return [_rest(widen(x), as_error(error, error_dtype(wider(x.dtype)))) for x, error in results]
+
+    def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        if not has_rule(eqn.primitive.name):
+            return self._as_it_is(widened(eqn, operands), operands)
+        outs = primitives.run(eqn, list(map(pair, operands)))
+        errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
+        return [_rest(out, error) for out, error in zip(outs, errors, strict=True)]
+
+
+def _rest(out: Any, error: Any) -> tuple[Any, Any]:
+    """A result and its annotation: None where nothing is to be said."""
+    if isinstance(out, DD):
+        return out.hi, Rest(out.lo, jnp.zeros_like(out.hi) if error is None else error)
+    if error is None:
+        return out, None
+    return out, Rest(lax.full_like(out, 0) if is_inexact(dtype_of(out)) else None, error)
 
 
 def _widened_error(error: Any, value: Any) -> Any:

@@ -113,7 +113,7 @@ class Probabilistic(RuleModel):
         Returns:
             Factors of the root of q, and of s.
         """
-        n, u = max(terms - 1, 0), format_of(dtype).unit_roundoff
+        n, u = max(terms - 1, 0), self.unit(dtype)
         if n * u > 0.25:  # a sum that may stagnate: the worst case, n u sum |x| <= n u sqrt(n sum of x**2)
             return n * u * math.sqrt(n), 0.0
         per_term, of_result = (math.log2(n + 1), 2.0) if pairwise else (n / 6, n / 3)
@@ -142,7 +142,7 @@ class Probabilistic(RuleModel):
         """Root of the sum of squares, but where the smaller operand is nearly lost: there errors add up."""
         error = self.total(out, a.absorbed, b.absorbed)
         smaller = jnp.broadcast_to(lax.min(*jnp.broadcast_arrays(a.size, b.size)), out.shape)
-        rounding = times(lax.abs(out).astype(error.dtype), format_of(out.dtype).unit_roundoff)
+        rounding = times(lax.abs(out).astype(error.dtype), self.unit(out.dtype))
         systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(error.dtype).smallest_normal)
         return where(less(smaller, times(rounding, _STAGNANT)), maximum(systematic, 0.0), error)
 

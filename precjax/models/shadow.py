@@ -17,6 +17,7 @@ from precjax._rounding import dtype_of, error_dtype, is_inexact, where
 from precjax._tracked import Tracked
 from precjax._widen import narrow, widen
 from precjax.models._model import ErrorModel
+from precjax.models._paired import Paired, paired_difference
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft
 
@@ -56,10 +57,11 @@ class _Bare(ErrorModel):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shadow(Widened, _Bare):
-    """Observed signed error: value - reference, the reference being the same program in float64.
+    """Observed signed error: value - reference, the reference being the same program in a wider format.
 
-    The program runs as it is; beside it runs its reference, with its own branches and iteration counts. Nothing is
-    proved, but the error is accurate to the rounding of float64, and no rule is needed.
+    The program runs as it is; beside it runs its reference, with its own branches and iteration counts: in float64, or,
+    if anything in the program is float64, in pairs of float64 numbers (106 bits). Nothing is proved, but the error is
+    accurate to the rounding of the reference, and no rule is needed.
 
     Args:
         correct: return the corrected value, value - error rounded to the value's format, in place of the value (the
@@ -73,7 +75,9 @@ class Shadow(Widened, _Bare):
         errors of integers and bools are differences; those of complex values are moduli. Derivatives of an error are 0.
 
     Raises:
-        ValueError: if strict is set; when called, if the program computes in float64.
+        ValueError: if strict is set; when called, if the program computes in float64 and with complex numbers.
+        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (erf, lgamma,
+            decompositions of matrices).
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -94,6 +98,10 @@ class Shadow(Widened, _Bare):
         if self.strict:
             raise ValueError("Shadow(strict=True): an observed error is never inf for want of proof; use Certified")
 
+    def paired(self) -> _PairedShadow:
+        """The model for float64 programs."""
+        return _PairedShadow(**vars(self))
+
     def enter(self, argument: Tracked) -> Annotated:
         """value - error."""
         value, error = argument
@@ -104,16 +112,27 @@ class Shadow(Widened, _Bare):
 
     def compare(self, value: Any, reference: Annotated) -> tuple[Any, Any]:
         """(error, the reference in the value's format)."""
-        best = reference.value
-        if not is_inexact(value.dtype):
-            rounded = jnp.asarray(best, value.dtype)
-        else:
-            rounded = narrow(jnp.asarray(best), value.dtype)
-        return difference(rounded if self.correct else value, best).astype(error_dtype(value.dtype)), rounded
+        best = jnp.asarray(reference.value)
+        rounded = narrow(best, value.dtype) if is_inexact(value.dtype) else best.astype(value.dtype)
+        missed = difference(rounded if self.correct else value, best, self.rest(reference))
+        return missed.astype(error_dtype(value.dtype)), rounded
 
     def result(self, value: Any, error: Any, corrected: Any) -> Tracked:
         """The value, or the corrected one with the derivative of the value."""
         return Tracked(jax.tree.map(_corrected, corrected, value) if self.correct else value, error)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _PairedShadow(Paired, Shadow):
+    """A shadow of float64 programs."""
+
+    def enter(self, argument: Tracked) -> Annotated:
+        """value - error, without rounding."""
+        entered = super().enter(argument)
+        return entered if not is_inexact(dtype_of(argument.value)) else paired_difference(*argument)
+
+    def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
+        return super()._rounded(x._replace(error=None), dtype)
 
 
 def _corrected(corrected: Any, value: Any) -> Any:
@@ -130,8 +149,8 @@ def moved_back(value: Any, error: Any) -> Any:
     return lax.sub(jnp.asarray(widen(value)), jnp.asarray(widen(error)))
 
 
-def difference(value: Any, reference: Any) -> Any:
-    """value - reference in float64: 0 where both are the same infinity or NaN, inf where only one is NaN."""
+def difference(value: Any, reference: Any, rest: Any = None) -> Any:
+    """value - reference (- rest) in float64: 0 where both are the same infinity or NaN, inf where only one is NaN."""
     value, reference = (jnp.asarray(widen(x)) for x in (value, reference))
     if np.issubdtype(value.dtype, np.complexfloating):
         parts = [difference(part(value), part(reference)) for part in (lax.real, lax.imag)]
@@ -140,4 +159,5 @@ def difference(value: Any, reference: Any) -> Any:
         value, reference = (x.astype(np.float64) for x in (value, reference))
     nans = [lax.ne(x, x) for x in (value, reference)]
     same = lax.bitwise_or(lax.eq(value, reference), lax.bitwise_and(*nans))
-    return where(same, 0.0, where(lax.bitwise_or(*nans), np.inf, lax.sub(value, reference)))
+    distance = where(same, 0.0, where(lax.bitwise_or(*nans), np.inf, lax.sub(value, reference)))
+    return distance if rest is None else lax.sub(distance, rest)

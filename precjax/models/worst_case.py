@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from precjax._ball import Ball
-from precjax._rounding import format_of, maximum, minus, plus
+from precjax._rounding import maximum, minus, plus
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
 
@@ -70,7 +70,7 @@ class WorstCase(RuleModel):
         Returns:
             r for every term, or r / (1 - r), enlarged, for the result.
         """
-        r = max(terms - 1, 0) * format_of(dtype).unit_roundoff
+        r = max(terms - 1, 0) * self.unit(dtype)
         return (0.0, r * (1 + 2 * r)) if one_sign and r < 0.25 else (r, 0.0)
 
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:

@@ -110,7 +110,7 @@ def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int,
         one_more = plus(
             lax.abs(plus(times(jnp.asarray(f.value, x.dtype), sign), 1.0)), times(plus(f.size, 1.0), 2 * x.eps)
         )
-        product = times(x.far, jnp.asarray(f.far, x.dtype), model.rounding(1.0) * format_of(out.dtype).unit_roundoff)
+        product = times(x.far, jnp.asarray(f.far, x.dtype), model.rounding(1.0) * model.unit(out.dtype))
         terms = times(x.error, plus(one_more, f.error)), times(x.far, f.error), product
         return minimum(model.total(out, *terms, steps=12, flushed=3), error)
     return error
@@ -273,8 +273,7 @@ def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
     (a,) = balls(operands, outs[0])
-    u = format_of(outs[0].dtype).unit_roundoff
-    rounding = times(plus(times(a.far, a.far), 1.0), 2 * u)
+    rounding = times(plus(times(a.far, a.far), 1.0), 2 * model.unit(outs[0].dtype))
     return [model.total(outs[0], _slope_square(a), rounding, ulps=2, flushed=3)]
 
 

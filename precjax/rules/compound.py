@@ -16,7 +16,6 @@ import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
-from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._rounding import enlarged, equal, format_of, less, maximum, minimum, minus, plus, ratio, times, where
@@ -46,8 +45,8 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
         return None
     s, x = Ball(pattern.shifted, dtype), Ball(pattern.operand, dtype)
     n = math.prod(out.shape[a] for a in pattern.axes)
-    u, own = format_of(out.dtype).unit_roundoff, format_of(dtype)
-    exp_rounding = 1.02 * model.rounding(platforms.current().accuracy("exp", out.dtype).factor) * u  # exp(s) <= 1
+    u, own = model.unit(out.dtype), format_of(dtype)
+    exp_rounding = 1.02 * model.rounding(model.accuracy("exp", out.dtype).factor) * u  # exp(s) <= 1
     last = (sum(model.sum_rounding(n, out.dtype)) + (3 if out.dtype == dtype else 8) * u) * (
         1 + 4 * n * u
     )  # narrow: casts, too
@@ -67,12 +66,12 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     weight, scale = (lax.broadcast_in_dim(row, out.shape, kept) for row in (weight, scale))
     rest = times(weight, 4 * n * own.unit_roundoff)
     others = plus(model.without(weight, part), rest)
-    own_share = plus(maximum(minus(1.0, p), 0.0), last + u)
+    own_share = plus(maximum(minus(1.0, p), 0.0), last + format_of(out.dtype).unit_roundoff)
     moved = model.join(times(plus(own_share, others), d), others)
     bent = plus(times(plus(d, weight), 4.0), 1.0 + 32 * s.eps)
-    bound = plus(times(p, bent, model.join(moved, last)), 4 * platforms.current().underflow(out.dtype))
+    bound = plus(times(p, bent, model.join(moved, last)), 4 * model.underflow(out.dtype))
     regular = lax.bitwise_and(less(d, 0.125), less(weight, 0.125))
-    far = times(plus(part, times(p, plus(weight, last)), 4 * platforms.current().underflow(out.dtype)), scale)
+    far = times(plus(part, times(p, plus(weight, last)), 4 * model.underflow(out.dtype)), scale)
     return where(regular, bound, minimum(far, _at_most(out, dtype, 0.0, 1.0)))
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from precjax import platforms
 from precjax._annotated import Annotated, Known
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, rule
@@ -52,10 +51,10 @@ def defelementary(
         limits = bounds or (image and image(operands[0].known))
         y = lax.abs(out).astype(x.dtype)
         moved = spread(x, y) if not x.exact else _reading(x, singular)
-        accuracy = platforms.current().accuracy(name, out.dtype)
+        accuracy = model.accuracy(name, out.dtype)
         if accuracy is None:
             raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
-        more = _SCALES[accuracy.scale](x, y, accuracy.factor * format_of(out.dtype).unit_roundoff, format_of(out.dtype))
+        more = _SCALES[accuracy.scale](x, y, accuracy.factor * model.unit(out.dtype), format_of(out.dtype))
         error = model.total(out, moved, more, ulps=accuracy.factor, steps=24, flushed=2)
         return [error if limits is None else _inside(error, out, limits)]
 

@@ -18,7 +18,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, format_of, is_inexact, plus, times, where
+from precjax._rounding import enlarged, error_dtype, is_inexact, plus, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.structural import explicit
 
@@ -123,8 +123,7 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     sizes = add(*(jnp.asarray(plus(o.size, o.reach), dtype) for o in (a, b)))
     moved = add(*(jnp.broadcast_to(jnp.asarray(o.absorbed, dtype), np.shape(o.operand.value)) if o.absorbed is not None
                   else jnp.zeros(np.shape(o.operand.value), dtype) for o in (a, b)))  # fmt: skip
-    u = format_of(out.dtype).unit_roundoff
-    bound = enlarged(plus(moved, times(sizes, count, u)), 2 * steps, dtype)
+    bound = enlarged(plus(moved, times(sizes, count, model.unit(out.dtype))), 2 * steps, dtype)
     error = model.total(out, bound, ulps=0, flushed=steps)
     return [_unless(_uncertain(model, [indices]), error, model, out)]
 

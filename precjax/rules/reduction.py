@@ -256,7 +256,7 @@ def cumlogsumexp(
     out = outs[0]
     x = Ball(operands[0], error_dtype(out.dtype))
     size = lax.cummax(plus(lax.abs(out).astype(x.dtype), x.size, 1.0), axis=axis, reverse=reverse)
-    rounding = times(size, 16 * out.shape[axis] * format_of(out.dtype).unit_roundoff)
+    rounding = times(size, 16 * out.shape[axis] * model.unit(out.dtype))
     moved = None if x.exact else lax.cummax(never_nan(x.error), axis=axis, reverse=reverse)
     return [model.total(out, moved, rounding, ulps=4)]
 

@@ -1,0 +1,407 @@
+"""Error bounds of arithmetic on pairs: the rules of float64, with a smaller unit roundoff.
+
+Theorem: a rule is stated for any unit roundoff. Its operands are pairs V = hi + lo with |V - exact| <= e, and it sees
+hi for V, which differs by 2**-53 of itself. Where it uses sizes, in products, slopes and the ends of balls, it allows
+for more rounding in the last place of float64 than that (`PairRules.total` adds to it). Where it decides something, or
+takes a difference, it does not; then one of the following replaces it:
+- decided on pairs, exactly (comparisons, maxima);
+- asked for the ball of radius e + |lo| around hi, and |lo| of the result is added (selections, floor, sorted payloads);
+- stated anew, in pairs (products over axes).
+
+What each operation rounds is taken from `doubledouble`: `UNIT` is 16 units of 2**-106, more than any of +, -, *, / and
+sqrt needs, two for a quotient. Operations on exact pairs, whose low part is 0, read them as they are (or a subnormal as
+0, as everything does); others lose up to FLOOR, which every error of an inexact result contains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _patterns as patterns
+from precjax import doubledouble as dd
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._registry import find, is_users
+from precjax._rounding import dtype_of, equal, is_inexact, less, maximum, never_nan, plus, reordered, times, where
+from precjax.doubledouble import DD
+from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble._indexing import scatter_cut
+from precjax.doubledouble._pairs import FLOOR
+from precjax.models._paired import Rest, pair
+from precjax.models.worst_case import WorstCase
+from precjax.platforms import Accuracy
+from precjax.rules.decision import one_candidate
+
+UNIT = 2.0**-102
+_UNITS = 16  # of 2**-106
+_FLOAT64 = np.dtype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairRules(WorstCase):
+    """The worst case of arithmetic on pairs, for the rules."""
+
+    def unit(self, dtype: Any) -> float:
+        """That of all operations but the elementary functions."""
+        return UNIT
+
+    def underflow(self, dtype: Any) -> float:
+        """What an operation on pairs may lose."""
+        return FLOOR
+
+    def accuracy(self, name: str, dtype: Any) -> Accuracy | None:
+        """The bound of the function on pairs; an uncertain exponent counts up to |y log x| = 745."""
+        bound = dd.BOUNDS.get(name)
+        if bound is None:
+            return None
+        return Accuracy((bound.units + (745 * bound.argument * 2.0**106 if name == "pow" else 0)) / _UNITS, "value")
+
+    def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
+        """With room for sizes that are those of high parts."""
+        return super().total(out, *terms, ulps=ulps, steps=steps + 8, flushed=flushed)
+
+
+class Call(NamedTuple):
+    """An equation on pairs.
+
+    Attributes:
+        eqn: with parameters that fit float64.
+        operands: as the interpreter carries them, with their origins.
+        thin: high parts, within the errors of the pairs.
+        fat: high parts, within the errors and the low parts.
+        pairs: the operands as pairs.
+        outs: the results, pairs or arrays.
+    """
+
+    eqn: Any
+    operands: Sequence[Annotated]
+    thin: list[Annotated]
+    fat: list[Annotated]
+    pairs: list[Any]
+    outs: list[Any]
+
+    @property
+    def values(self) -> list[Any]:
+        """High parts of the results."""
+        return [x.hi if isinstance(x, DD) else x for x in self.outs]
+
+    def ask(self, model: Any, operands: Sequence[Annotated]) -> list[Any]:
+        """What the rule for float64 says of other operands."""
+        return find(self.eqn.primitive.name)(model, operands, self.values, **self.eqn.params)
+
+
+def thin(x: Annotated) -> Annotated:
+    """The high part, with the error of the pair."""
+    return Annotated(x.value, None if x.error is None else x.error.error, x.known)
+
+
+def fat(x: Annotated) -> Annotated:
+    """The high part, with an error that covers the low one."""
+    if x.error is None or x.error.low is None:
+        return thin(x)
+    radius = plus(x.error.error, lax.abs(x.error.low))
+    return Annotated(x.value, where(equal(radius, 0.0), 0.0, times(radius, 1 + 2.0**-50)), x.known)
+
+
+def same(operands: Sequence[Annotated], view: Callable[[Annotated], Annotated]) -> list[Annotated]:
+    """Views of the operands; one operand used twice is one view used twice."""
+    made = {id(x): view(x) for x in operands}
+    return [made[id(x)] for x in operands]
+
+
+def pair_errors(model: PairRules, eqn: Any, operands: Sequence[Annotated], outs: list[Any]) -> list[Any]:
+    """The errors of what `doubledouble` computed for an equation; None for exactly zero.
+
+    Args:
+        model: the model.
+        eqn: the equation, with parameters that fit float64.
+        operands: its operands, annotated with `Rest`.
+        outs: its results, a pair for each float.
+
+    Returns:
+        One error for each result.
+    """
+    name = eqn.primitive.name
+    call = Call(eqn, operands, same(operands, thin), same(operands, fat), list(map(pair, operands)), outs)
+    special = _SPECIAL.get(name)
+    errors = special(model, call) if special else call.ask(model, call.thin)
+    return errors if name in primitives.MOVES else [_with_floor(e, x) for e, x in zip(errors, outs, strict=True)]
+
+
+def has_rule(name: str) -> bool:
+    """Whether there are arithmetic of pairs and bounds for it; a user's rule is about float64."""
+    rule = find(name)
+    return primitives.supports(name) and name != "polynomial" and rule is not None and not is_users(rule)
+
+
+def _with_floor(error: Any, out: Any) -> Any:
+    """An inexact pair may lose as much in any operation."""
+    if error is None or not isinstance(out, DD):
+        return error
+    return where(equal(error, 0.0), 0.0, plus(error, FLOOR))
+
+
+_SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
+
+
+def _special(*names: str) -> Callable[[Callable], Callable]:
+    def register(f: Callable) -> Callable:
+        _SPECIAL.update(dict.fromkeys(names, f))
+        return f
+
+    return register
+
+
+# ---------------------------------------------------------------------------------------------- sums and products
+
+
+@_special("add", "add_any", "sub")
+def _sum(model: PairRules, call: Call) -> list[Any]:
+    """Errors add up; an infinite operand gives the same infinity in exact arithmetic."""
+    (out,) = call.values
+    a, b = (Ball(x, _FLOAT64) for x in call.thin)
+    error = model.add(out, a, b)
+    infinite = [_full(equal(jnp.asarray(x.size), np.inf), out) for x in (a, b) if x.operand.known.masked]
+    for x in infinite:
+        error = where(lax.bitwise_and(x, equal(lax.abs(out), np.inf)), plus(a.absorbed, b.absorbed, FLOOR), error)
+    return [error]
+
+
+def _full(x: Any, out: Any) -> Any:
+    return jnp.broadcast_to(x, out.shape)
+
+
+@_special("integer_pow")
+def _integer_pow(model: PairRules, call: Call) -> list[Any]:
+    """A negative power is 1 over a positive one, which may be too small to be a pair."""
+    errors = call.ask(model, call.thin)
+    if call.eqn.params["y"] >= -1:
+        return errors
+    return [where(less(lax.abs(call.values[0]), 2.0**900), errors[0], np.inf)]
+
+
+@_special("reduce_prod", "cumprod")
+def _product(model: PairRules, call: Call) -> list[Any]:
+    """prod(|x| + e) - prod |x|, in pairs: see `rules.reduction`."""
+    (x,), (out,) = call.pairs, call.values
+    error = Ball(call.thin[0], _FLOAT64).error
+    size = dd.abs(x)
+    larger = dd.add(size, dd.from_float(jnp.broadcast_to(plus(error, FLOOR), x.hi.shape)))
+    largest, smallest = (primitives.run(call.eqn, [v])[0] for v in (larger, size))
+    terms = math.prod(x.hi.shape) // max(math.prod(out.shape), 1)
+    terms = x.hi.shape[call.eqn.params["axis"]] if "axis" in call.eqn.params else terms
+    moved = maximum(dd.sub(largest, smallest).hi, 0.0)
+    rounding = times(largest.hi, 4 * terms * UNIT)
+    # A partial product that underflows may still be multiplied by everything larger than 1.
+    least = jnp.maximum(larger.hi, 1.0)
+    lost = times(primitives.run(call.eqn, [DD(least, jnp.zeros_like(least))])[0].hi, 4 * terms * FLOOR)
+    return [model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)]
+
+
+@_special("rem")
+def _rem(model: PairRules, call: Call) -> list[Any]:
+    """As of float64, and what the quotient rounds, of the dividend."""
+    x, y = call.thin
+    if x.error is not None or y.error is not None:
+        rounded = times(lax.abs(jnp.asarray(x.value)), 2 * UNIT)
+        x = x._replace(error=plus(x.error, rounded, FLOOR))
+    return call.ask(model, [x, y])
+
+
+# --------------------------------------------------------------------------------------------- elementary functions
+
+
+@_special("sin", "cos", "tan")
+def _wave(model: PairRules, call: Call) -> list[Any]:
+    """The reduction of the argument moves it."""
+    (x,) = call.thin
+    moved = times(lax.abs(jnp.asarray(x.value)), 2.0**-149)
+    return call.ask(model, [x._replace(error=plus(x.error, moved, FLOOR))])
+
+
+@_special("asin", "acos", "acosh")
+def _arc(model: PairRules, call: Call) -> list[Any]:
+    """Where the low part decides whether the argument may leave the domain, it may."""
+    (x,), (error,) = call.fat, call.ask(model, call.thin)
+    known = x.known
+    if (
+        x.error is None
+        or known.low >= (1.0 if call.eqn.primitive.name == "acosh" else -1.0)
+        and known.high <= (math.inf if call.eqn.primitive.name == "acosh" else 1.0)
+    ):
+        return [error]
+    beyond = lax.abs(plus(lax.abs(jnp.asarray(x.value)), -1.0))
+    near = lax.bitwise_and(lax.le(beyond, x.error), lax.ne(x.error, jnp.zeros_like(x.error)))
+    return [where(near, np.inf, error)]
+
+
+# -------------------------------------------------------------------------------------------------------- decisions
+
+
+def _apart(a: DD, b: DD, errors: Sequence[Any]) -> tuple[Any, Any]:
+    """Where the exact a is above the exact b, and the other way round."""
+    distance = dd.sub(a, b).hi
+    margin = plus(times(plus(*errors), 1 + 2.0**-40), 4 * FLOOR)
+    distance, margin = jnp.broadcast_arrays(times(distance, 1 - 2.0**-50), margin)
+    return lax.gt(distance, margin), lax.gt(lax.neg(distance), margin)
+
+
+@_special("lt", "le", "gt", "ge")
+def _compare(model: PairRules, call: Call) -> list[Any]:
+    """1 where pairs are no further apart than their errors."""
+    if all(x.error is None for x in call.thin) or call.operands[0] is call.operands[1]:
+        return call.ask(model, call.thin)
+    errors = [_explicit(x) for x in call.thin]
+    above, below = _apart(*call.pairs, errors)
+    certain = equal(jnp.broadcast_to(lax.max(*jnp.broadcast_arrays(*errors)), above.shape), 0.0)
+    decided = lax.bitwise_or(lax.bitwise_or(above, below), certain)
+    return [where(decided, jnp.zeros((), jnp.float32), 1.0)]
+
+
+def _explicit(x: Annotated) -> Any:
+    return jnp.zeros(np.shape(x.value)) if x.error is None else x.error
+
+
+@_special("eq", "ne")
+def _equal(model: PairRules, call: Call) -> list[Any]:
+    """x == max(x, y) holds as x >= y does; x == max(x over axes) as x is the one candidate (see `rules.decision`)."""
+    for x, extreme in (call.operands, call.operands[::-1]):
+        if (rival := patterns.chosen_of_two(x, extreme)) is not None:
+            both = [x, rival]
+            return _compare(model, call._replace(operands=both, thin=same(both, thin), pairs=list(map(pair, both))))
+    (error,) = _compare(model, call)
+    for x, extreme in (call.operands, call.operands[::-1]):
+        for name, sign in (("reduce_max", 1.0), ("reduce_min", -1.0)):
+            if error is not None and (axes := patterns.reduced_along(extreme, name, x)) is not None:
+                return [where(one_candidate(thin(x), sign, axes), jnp.zeros((), jnp.float32), error)]
+    return [error]
+
+
+@_special("max", "min")
+def _extremum(model: PairRules, call: Call) -> list[Any]:
+    """The winner's error where the winner is decided, else the larger of the two: max is nonexpansive."""
+    return [_winner(model, call.eqn.primitive.name, call.operands, call.values[0])]
+
+
+def _winner(model: PairRules, name: str, operands: Sequence[Annotated], out: Any) -> Any:
+    views = same(operands, thin)
+    if all(x.error is None for x in views):
+        return find(name)(model, views, [out])[0]
+    errors = [_explicit(model.explicit(x)) for x in views]
+    above, below = _apart(*map(pair, operands), errors)
+    a, b = (jnp.broadcast_to(e, out.shape) for e in (errors if name == "max" else errors[::-1]))
+    decided = where(_full(above, out), a, where(_full(below, out), b, lax.max(a, b)))
+    return where(lax.eq(out, out), reordered(decided), np.inf)
+
+
+@_special("clamp")
+def _clamp(model: PairRules, call: Call) -> list[Any]:
+    """max with the lower end, then min with the upper."""
+    low, x, high = call.operands
+    larger = dd.max(*(DD(*(jnp.broadcast_to(v, np.shape(x.value)) for v in pair(y))) for y in (x, low)))
+    error = _winner(model, "max", [x, low], larger.hi)
+    inner = Annotated(larger.hi, Rest(larger.lo, jnp.zeros_like(larger.hi) if error is None else error), x.known)
+    return [_winner(model, "min", [inner, high], call.values[0])]
+
+
+@_special("select_n")
+def _select(model: PairRules, call: Call) -> list[Any]:
+    """The chosen error where the choice is certain, else what covers the low parts as well."""
+    which = call.thin[0]
+    if which.error is None:
+        return call.ask(model, call.thin)
+    (wide,) = call.ask(model, call.fat)
+    certain = which._replace(error=None)
+    (narrow,) = call.ask(model, [certain, *call.thin[1:]])
+    wide = plus(wide, lax.abs(call.outs[0].lo))
+    doubt = jnp.broadcast_to(lax.ne(which.error, jnp.zeros((), which.error.dtype)), wide.shape)
+    return [where(doubt, wide, jnp.zeros_like(wide) if narrow is None else narrow)]
+
+
+@_special("floor", "ceil", "round", "sign", "convert_element_type", "argmax", "argmin")
+def _step(model: PairRules, call: Call) -> list[Any]:
+    """What covers the low parts of operand and result."""
+    if not is_inexact(dtype_of(call.thin[0].value)):
+        return call.ask(model, call.thin)
+    (error,), (out,) = call.ask(model, call.fat), call.outs
+    if error is None or not isinstance(out, DD):
+        return [error]
+    return [where(equal(error, 0.0), 0.0, plus(error, lax.abs(out.lo)))]
+
+
+@_special("sort")
+def _sort(model: PairRules, call: Call) -> list[Any]:
+    """The first key moves by no more than errors; whether others do is decided with room for low parts."""
+    if len(call.thin) == 1:
+        return call.ask(model, call.thin)
+    key, *others = call.ask(model, call.fat)
+    if isinstance(call.outs[0], DD):
+        key = call.ask(model, [call.thin[0], *call.fat[1:]])[0]
+    lows = [lax.abs(x.lo) if isinstance(x, DD) else None for x in call.outs[1:]]
+    return [key, *(e if e is None else plus(e, low) for e, low in zip(others, lows, strict=True))]
+
+
+# ---------------------------------------------------------------------------------------- contractions and scatters
+
+
+@_special("dot_general")
+def _dot_general(model: PairRules, call: Call) -> list[Any]:
+    """And what the slices leave out: truncation K max|x| max|y|, over a row and a column."""
+    numbers, shape = call.eqn.params["dimension_numbers"], np.shape(call.thin[0].value)
+    terms = max(math.prod(shape[i] for i in numbers[0][0]), 1)
+    largest = [
+        lax.reduce_max(never_nan(lax.abs(jnp.asarray(x.value, _FLOAT64))), tuple(axes)).reshape(
+            [1 if i in axes else n for i, n in enumerate(np.shape(x.value))]
+        )
+        for x, axes in zip(call.thin, numbers[0], strict=True)
+    ]
+    lost = times(lax.dot_general(*largest, numbers, precision=lax.Precision.HIGHEST), _truncation(terms))
+    return [_sliced(model, call, lost)]
+
+
+@_special("conv_general_dilated")
+def _convolution(model: PairRules, call: Call) -> list[Any]:
+    """And what the slices leave out: truncation K max|x| max|y|, over both arrays."""
+    kernel = np.shape(call.thin[1].value)
+    terms = max(math.prod(kernel[d] for d in call.eqn.params["dimension_numbers"].rhs_spec[1:]), 1)
+    largest = [jnp.max(never_nan(lax.abs(x.value)), initial=0.0) for x in call.thin]
+    return [_sliced(model, call, times(*largest, _truncation(terms)))]
+
+
+def _truncation(terms: int) -> float:
+    return dd.product_cut(terms).truncation * terms * 1.01
+
+
+def _sliced(model: PairRules, call: Call, lost: Any) -> Any:
+    """Exact operands: the slices' sums are exact but for a rounding of the result."""
+    out = call.values[0]
+    lost = jnp.broadcast_to(lost, out.shape)
+    if all(x.error is None for x in call.thin):
+        return model.total(out, lost, flushed=4)
+    return model.total(out, call.ask(model, call.thin)[0], lost, flushed=4)
+
+
+@_special("scatter-add", "scatter-sub")
+def _scatter_add(model: PairRules, call: Call) -> list[Any]:
+    """And what the slices leave out of the updates."""
+    return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[2].value))]
+
+
+@_special("select_and_scatter_add")
+def _select_and_scatter_add(model: PairRules, call: Call) -> list[Any]:
+    """And what the slices leave out of the source."""
+    return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[0].value))]
+
+
+def _left_out(terms: Any) -> Any:
+    """Each term may lose 2**(1 - bits slices) of the largest."""
+    cut = scatter_cut(terms.size)
+    largest = jnp.max(where(lax.is_finite(terms), lax.abs(terms), 0.0), initial=0.0)
+    return times(largest, 1.01 * terms.size * 2.0 ** (1 - cut.bits * cut.slices))

@@ -1,0 +1,103 @@
+"""References of float64 programs: pairs of float64 numbers.
+
+The value that the interpreter carries is the high part; the annotation holds the low one, None where it is zero and
+nothing else is to be said. So control flow, which passes annotations on, need not know of pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax import doubledouble as dd
+from precjax._annotated import Annotated
+from precjax._facts import folded
+from precjax._registry import MissingRuleError
+from precjax._rounding import dtype_of, is_inexact
+from precjax._widen import widen, widened
+from precjax.doubledouble import DD
+from precjax.doubledouble import _primitives as primitives
+from precjax.models._widened import Widened
+
+
+class Rest(NamedTuple):
+    """The annotation: the low part of a float (None for other dtypes), and what a model adds about its error."""
+
+    low: Any = None
+    error: Any = None
+
+
+def pair(x: Annotated) -> Any:
+    """A float as a pair; other arrays as they are."""
+    if not is_inexact(dtype_of(x.value)):
+        return x.value
+    high = jnp.asarray(x.value, np.float64)
+    return DD(high, jnp.zeros_like(high) if x.error is None else x.error.low)
+
+
+def paired_difference(value: Any, offset: Any) -> Annotated:
+    """value - offset as a pair: exact for two float64 numbers."""
+    exact = dd.sub(*(dd.from_float(jnp.asarray(widen(x))) for x in (value, jnp.broadcast_to(offset, np.shape(value)))))
+    return Annotated(exact.hi, Rest(exact.lo))
+
+
+def of_floats(eqn: Any) -> bool:
+    """Whether floats are among the operands, or made of integers: otherwise, an equation runs as it is."""
+    cast = eqn.primitive.name == "convert_element_type"
+    return any(is_inexact(getattr(v.aval, "dtype", bool)) for v in (*eqn.invars, *(eqn.outvars if cast else ())))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paired(Widened):
+    """Mixed into a model of wider references, it carries pairs."""
+
+    def given(self, value: Any) -> Annotated:
+        """An argument, of which every copy has the same bits."""
+        wide = super().given(value)
+        if not is_inexact(dtype_of(wide.value)):
+            return wide
+        return wide._replace(value=dd.from_float(wide.value).hi)
+
+    def rest(self, x: Annotated) -> Any:
+        """The low part."""
+        return None if x.error is None else x.error.low
+
+    def explicit(self, x: Annotated) -> Annotated:
+        """A low part of zero."""
+        if x.error is not None or not is_inexact(dtype_of(x.value)):
+            return x
+        return x._replace(error=Rest(lax.full_like(jnp.asarray(x.value), 0)))
+
+    def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        if not of_floats(eqn):
+            return self._as_it_is(widened(eqn, operands), operands)
+        if folded(eqn, operands) is not None:
+            return [(value, None) for value in compat.bind(widened(eqn, operands), [x.value for x in operands])]
+        return self._in_pairs(eqn, operands)
+
+    def _as_it_is(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """An equation without floats."""
+        return super()._evaluated(eqn, operands)
+
+    def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """An equation with floats, on pairs."""
+        name = eqn.primitive.name
+        if not primitives.supports(name):
+            raise MissingRuleError(
+                f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}, so that a program of float64 "
+                f"has no reference there. Pass float32 arguments, or use model='certified' or model='worst_case'"
+            )
+        if name in primitives.MOVES and all(x.error is None for x in operands):
+            return super()._evaluated(eqn, operands)
+        results = primitives.run(eqn, list(map(pair, operands)))
+        return [(x.hi, Rest(x.lo)) if isinstance(x, DD) else (x, None) for x in results]
+
+    def supports(self, eqn: Any) -> bool:
+        """What has pairs, and what needs none."""
+        return not of_floats(eqn) or primitives.supports(eqn.primitive.name) or super().supports(eqn)
