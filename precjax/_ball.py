@@ -40,7 +40,13 @@ RANGE_SLACK = 0.125  # see Known: computed values obey a static range within an 
 
 
 class Ball:
-    """A real array with an error, in the dtype of the errors of the result."""
+    """A real array with an error, in the dtype of the errors of the result.
+
+    Attributes:
+        linear: whether errors spread as if they were infinitely small; see `Point`.
+    """
+
+    linear = False
 
     def __init__(self, operand: Annotated, dtype: Any) -> None:
         """Views `operand` in arithmetic of `dtype` (float32 or float64)."""
@@ -89,10 +95,16 @@ class Ball:
     @functools.cached_property
     def near(self) -> Any:
         """Lower bound of |x| over the reach, at least 0; uses a static range that excludes 0."""
-        near = maximum(_minus(times(self.size, 1 - 2 * self.eps), self.reach, self.eps), 0.0)
+        near = self.nearest()
         known = self.operand.known
         floor = max(known.low, -known.high) * (1 - RANGE_SLACK)
         return maximum(near, jnp.asarray(floor, self.dtype)) if floor > 0 else near
+
+    def nearest(self, more: float = 0.0) -> Any:
+        """Lower bound of |x| over the reach, less so many errors, at least 0."""
+        radius = times(self.error, ((1.0 if self.operand.known.settled else 2.0) + more) * (1 + 4 * self.eps))
+        size = times(self.size, 1 - 4 * self.eps)
+        return maximum(size if radius is None else lax.sub(size, radius), 0.0)
 
     @functools.cached_property
     def low(self) -> Any:
@@ -120,8 +132,19 @@ class Ball:
         return subnormal(self.operand.value)
 
 
-def _minus(a: Any, b: Any, eps: float) -> Any:
-    return a if b is None else lax.sub(a, times(b, 1 + 2 * eps))
+class Point(Ball):
+    """A value whose error is taken as infinitely small: slopes are those at the value, to first order."""
+
+    linear = True
+
+    @functools.cached_property
+    def reach(self) -> Any:
+        """Nothing; a float if the value is a constant."""
+        return None if self.exact else jnp.zeros_like(self.size)
+
+    def nearest(self, more: float = 0.0) -> Any:
+        """The size."""
+        return self.size
 
 
 def subnormal(value: Any) -> Any:

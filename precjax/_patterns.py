@@ -27,11 +27,12 @@ class Shifted(NamedTuple):
 
 
 class Softmax(NamedTuple):
-    """exp(shifted) / sum(exp(shifted) over axes)."""
+    """exp(shifted) / sum(exp(shifted) over axes), the sum taken in the dtype `accumulator`."""
 
     shifted: Annotated
     operand: Annotated
     axes: tuple[int, ...]
+    accumulator: Any
 
 
 def made_by(x: Annotated, *names: str) -> bool:
@@ -63,7 +64,9 @@ def softmax(a: Annotated, b: Annotated) -> Softmax | None:
         return None
     exponent = a.origin.operands[0]
     shift = shifted(exponent)
-    return Softmax(exponent, shift.operand, axes) if shift is not None and shift.axes == axes else None
+    if shift is None or shift.axes != axes:
+        return None
+    return Softmax(exponent, shift.operand, axes, dtype_of(_chain(b, _before_move_or_cast)[-1].value))
 
 
 def chosen_of_two(x: Annotated, extreme: Annotated) -> Annotated | None:

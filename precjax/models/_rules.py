@@ -15,7 +15,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated, Known
-from precjax._ball import subnormal
+from precjax._ball import Ball, subnormal
 from precjax._binding import bind
 from precjax._facts import folded
 from precjax._registry import MissingRuleError, find, is_users
@@ -104,6 +104,10 @@ class RuleModel(ErrorModel):
     @abc.abstractmethod
     def add(self, out: Any, a: Any, b: Any) -> Any:
         """The error of a sum of two balls."""
+
+    def ball(self, x: Annotated, dtype: Any) -> Ball:
+        """An operand as rules see it, in arithmetic of `dtype`."""
+        return Ball(x, dtype)
 
     def unit(self, dtype: Any) -> float:
         """The unit roundoff of arithmetic on values of a dtype."""

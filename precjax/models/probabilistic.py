@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax._ball import Ball
+from precjax._annotated import Annotated
+from precjax._ball import Ball, Point
 from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, times, where
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
@@ -74,6 +75,10 @@ class Probabilistic(RuleModel):
     def _deviation(self) -> float:
         """What u |x| contributes to an error: so many times the deviation of a uniform rounding."""
         return self._quantile / math.sqrt(3)
+
+    def ball(self, x: Annotated, dtype: Any) -> Ball:
+        """To first order: a ball that takes in all that is unlikely would explode as the worst case does."""
+        return Ball(x, dtype) if x.error is None else Point(x, dtype)
 
     def join(self, *terms: Any) -> Any:
         """Root of the sum of squares."""

@@ -41,7 +41,7 @@ def adam_bound(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, 
     first, eps, second = _moment(operands[0]), *_root(operands[1])
     if first is None or second is None or patterns.squared(second.term) is not _unpowered(first.term):
         return None
-    m, v = Ball(first.old, dtype), Ball(second.old, dtype)
+    m, v = model.ball(first.old, dtype), model.ball(second.old, dtype)
     k1, k2 = (_divisor(model, x.divisor, dtype) for x in (first, second))
     gradient = ratio(times(lax.sqrt(k2.far), abs(first.weight) / math.sqrt(second.weight)), k1.near)
     lowest = maximum(minus(v.value, v.error) if v.error is not None else v.value, 0.0)
@@ -56,7 +56,7 @@ def adam_bound(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any, 
 
 def _divisor(model: Any, x: Annotated | None, dtype: Any) -> Ball:
     one = Annotated(jnp.ones((), dtype))
-    return Ball(one if x is None else _evaluated(model, x), dtype)
+    return model.ball(one if x is None else _evaluated(model, x), dtype)
 
 
 def _root(x: Annotated) -> tuple[float, _Moment | None]:

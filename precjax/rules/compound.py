@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._rounding import enlarged, equal, format_of, less, maximum, minimum, minus, plus, ratio, times, where
@@ -43,22 +44,27 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     pattern = patterns.softmax(*operands)
     if pattern is None:
         return None
-    s, x = Ball(pattern.shifted, dtype), Ball(pattern.operand, dtype)
+    s, x = model.ball(pattern.shifted, dtype), model.ball(pattern.operand, dtype)
     n = math.prod(out.shape[a] for a in pattern.axes)
     u, own = model.unit(out.dtype), format_of(dtype)
     exp_rounding = 1.02 * model.rounding(model.accuracy("exp", out.dtype).factor) * u  # exp(s) <= 1
-    last = (sum(model.sum_rounding(n, out.dtype)) + (3 if out.dtype == dtype else 8) * u) * (
-        1 + 4 * n * u
-    )  # narrow: casts, too
-    d = times(model.join(x.error, times(s.size, 2 * model.rounding(1.0) * u), exp_rounding + u), 1 + 8 * s.eps)
-    p = lax.abs(out).astype(dtype)
-    part = where(
-        less(d, 0.5),
-        times(p, d, plus(times(d, 0.65), 1.0), plus(times(d, 1.3), 1.0)),
-        times(lax.exp(plus(s.high, times(d, 3.0))), 1.7),
-    )
+    narrow = 1.0 if platforms.current().read_loss(out.dtype) else 5.0  # a cast of the sum; a subnormal reciprocal
+    roundings = model.rounding(3.0 if out.dtype == dtype else 3.0 + narrow) * u
+    sums = model.sum_rounding(n, pattern.accumulator, pairwise=True)
+    last = model.join(*sums, roundings) * (1 + 4 * n * model.unit(pattern.accumulator))
+    d = times(model.join(x.error, times(s.size, 1.02 * model.rounding(1.0) * u), exp_rounding + u), 1 + 8 * s.eps)
     if pattern.shifted.known.masked:  # by -inf, which nothing moves: exp(-inf) is 0
-        part = where(equal(s.size, np.inf), 0.0 if x.exact else times(x.error, 0.0), part)
+        d = where(equal(s.size, np.inf), 0.0 if x.exact else times(x.error, 0.0), d)
+    p = lax.abs(out).astype(dtype)
+    part = (
+        times(p, d)
+        if s.linear or x.linear
+        else where(
+            less(d, 0.5),
+            times(p, d, plus(times(d, 0.65), 1.0), plus(times(d, 1.3), 1.0)),
+            times(lax.exp(plus(s.high, times(d, 3.0))), 1.7),
+        )
+    )
     weight = model.accumulate(lambda v: lax.reduce_sum(v, pattern.axes), part)
     weight = enlarged(weight, n, dtype, flushed=4 * n)
     scale = ratio(jnp.ones_like(weight), maximum(minus(1 - 32 * s.eps, times(weight, 1 + 4 * s.eps)), 0.0))
@@ -68,6 +74,10 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     others = plus(model.without(weight, part), rest)
     own_share = plus(maximum(minus(1.0, p), 0.0), last + format_of(out.dtype).unit_roundoff)
     moved = model.join(times(plus(own_share, others), d), others)
+    if s.linear or x.linear:
+        return minimum(
+            plus(times(p, model.join(moved, last)), 4 * model.underflow(out.dtype)), _at_most(out, dtype, 0.0, 1.0)
+        )
     bent = plus(times(plus(d, weight), 4.0), 1.0 + 32 * s.eps)
     bound = plus(times(p, bent, model.join(moved, last)), 4 * model.underflow(out.dtype))
     regular = lax.bitwise_and(less(d, 0.125), less(weight, 0.125))
@@ -97,7 +107,7 @@ def _normalized(model: Any, operands: Sequence[Annotated], out: Any, dtype: Any,
     pattern = patterns.normalized(*operands, quotient)
     if pattern is None:
         return None
-    size = jnp.asarray(1.0, dtype) if pattern.scale is None else _size(Ball(pattern.scale, dtype))
+    size = jnp.asarray(1.0, dtype) if pattern.scale is None else _size(model.ball(pattern.scale, dtype))
     return times(
         plus(lax.abs(out).astype(dtype), times(size, math.sqrt(pattern.count))),
         1 + 16 * format_of(out.dtype).unit_roundoff,

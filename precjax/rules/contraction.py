@@ -60,7 +60,7 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     """The theorem above, for any model's way to join errors and to round sums."""
     dtype, accumulator = error_dtype(out.dtype), _accumulator(out.dtype)
     rounding, of_result = model.sum_rounding(bilinear.terms + 1, accumulator)
-    a, b = (Ball(x, dtype) for x in operands)
+    a, b = (model.ball(x, dtype) for x in operands)
     big_a, big_b = (_size(x, format_of(dtype).smallest_normal / rounding) for x in (a, b))
     contract = lambda x, y: model.contract(x, y, bilinear)  # noqa: E731
     if a.exact:

@@ -47,7 +47,7 @@ def defelementary(
     @rule(name)
     def elementary(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
         out = outs[0]
-        x = Ball(operands[0], error_dtype(out.dtype))
+        x = model.ball(operands[0], error_dtype(out.dtype))
         limits = bounds or (image and image(operands[0].known))
         y = lax.abs(out).astype(x.dtype)
         moved = spread(x, y) if not x.exact else _reading(x, singular)
@@ -97,6 +97,8 @@ def _log_size(x: Ball) -> Any:
 # Small errors use a polynomial in e that bounds exp(e) - 1 (0.6 e + 1 >= (exp(e) - 1) / e for e <= 1/2), large ones the
 # function at the high end: it is not smaller than the difference, and finite where the product would be inf * 0.
 def _exp_spread(x: Ball, y: Any) -> Any:
+    if x.linear:
+        return times(y, x.error)
     small = times(y, x.error, plus(times(x.error, 0.6), 1.0), plus(times(x.error, 1.3), 1.0))
     return where(less(x.error, 0.5), small, times(lax.exp(x.high), 1.01))
 
@@ -111,6 +113,8 @@ def _log_image(known: Known) -> tuple[float, float] | None:
 
 
 def _exp2_spread(x: Ball, y: Any) -> Any:
+    if x.linear:
+        return times(y, x.error, math.log(2))
     small = times(y, x.error, plus(times(x.error, 0.5), 1.0), plus(x.error, 1.0), math.log(2) * 1.0001)
     return where(less(x.error, 0.5), small, times(lax.exp2(x.high), 1.01))
 

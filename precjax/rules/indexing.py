@@ -16,7 +16,6 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._ball import Ball
 from precjax._registry import rule
 from precjax._rounding import enlarged, error_dtype, is_inexact, plus, times, where
 from precjax.rules.integer import combine_integers
@@ -116,7 +115,7 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
             )
         ]
         return [_unless(_uncertain(model, [indices]), errors[0], model, out)]
-    a, b = Ball(x, dtype), Ball(update, dtype)
+    a, b = model.ball(x, dtype), model.ball(update, dtype)
     steps = max(int(np.prod(indices.value.shape[:-1])), 1) + 2
     ones = jnp.ones(update.value.shape, dtype)
     count = add(jnp.zeros(out.shape, dtype), ones)

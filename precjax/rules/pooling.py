@@ -35,7 +35,7 @@ def reduce_window_sum(
     add = lambda e: compat.primitives.reduce_window_sum_p.bind(e, window_dimensions=window_dimensions, **params)  # noqa: E731
     if not is_inexact(out.dtype):
         return [combine_integers(model, operands, out, add)]
-    return [summed(model, Ball(operands[0], error_dtype(out.dtype)), math.prod(window_dimensions), add, out)]
+    return [summed(model, model.ball(operands[0], error_dtype(out.dtype)), math.prod(window_dimensions), add, out)]
 
 
 @rule("reduce_window_max", "reduce_window_min")

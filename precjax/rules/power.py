@@ -36,7 +36,7 @@ def pow_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     products.
     """
     out = outs[0]
-    x, y = (Ball(o, error_dtype(out.dtype)) for o in operands)
+    x, y = (model.ball(o, error_dtype(out.dtype)) for o in operands)
     size = lax.abs(out).astype(x.dtype)
     t = _logarithmic_error(x, y, out)
     moved = None
@@ -102,7 +102,7 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
     """
     out = outs[0]
-    y, x = (Ball(o, error_dtype(out.dtype)) for o in operands)
+    y, x = (model.ball(o, error_dtype(out.dtype)) for o in operands)
     ulps = model.accuracy("atan2", out.dtype).factor
     if y.absorbed is None and x.absorbed is None:
         return [model.total(out, ulps=ulps)]

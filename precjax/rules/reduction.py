@@ -71,7 +71,7 @@ def reduce_sum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *
         return [None if operands[0].error is None else lax.reshape(operands[0].error, out.shape)]
     if not is_inexact(out.dtype):
         return [combine_integers(model, operands, out, lambda e: lax.reduce_sum(e, axes))]
-    x = Ball(operands[0], error_dtype(out.dtype))
+    x = model.ball(operands[0], error_dtype(out.dtype))
     if terms <= _LONG:
         return [summed(model, x, terms, lambda e: lax.reduce_sum(e, axes), out, pairwise=True)]
     row = 1 << (terms.bit_length() // 2)
@@ -105,7 +105,7 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
     """Theorem: |prod b - prod a| <= prod(|a| + |b - a|) - prod |a|; twice, to the exact and to any other execution."""
     if not is_inexact(out.dtype):
         return combine_integers(model, operands, out, lambda e: multiply(e * np.inf))
-    x = Ball(operands[0], error_dtype(out.dtype))
+    x = model.ball(operands[0], error_dtype(out.dtype))
     u, tiny = format_of(out.dtype).unit_roundoff, format_of(x.dtype).smallest_normal
     error = x.absorbed
     largest = multiply(plus(x.size, error, tiny)) if error is None else multiply(plus(x.size, x.reach, error, tiny))
@@ -182,7 +182,7 @@ def cumsum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
     add = lambda e: lax.cumsum(e, axis=axis, reverse=reverse)  # noqa: E731
     if not is_inexact(out.dtype):
         return [combine_integers(model, operands, out, add)]
-    return [summed(model, Ball(operands[0], error_dtype(out.dtype)), out.shape[axis], add, out)]
+    return [summed(model, model.ball(operands[0], error_dtype(out.dtype)), out.shape[axis], add, out)]
 
 
 @rule("cumprod")
@@ -254,7 +254,7 @@ def cumlogsumexp(
 ) -> list[Any]:
     """Nonexpansive; each of n combinations rounds exp, log and sums of numbers up to the largest prefix."""
     out = outs[0]
-    x = Ball(operands[0], error_dtype(out.dtype))
+    x = model.ball(operands[0], error_dtype(out.dtype))
     size = lax.cummax(plus(lax.abs(out).astype(x.dtype), x.size, 1.0), axis=axis, reverse=reverse)
     rounding = times(size, 16 * out.shape[axis] * model.unit(out.dtype))
     moved = None if x.exact else lax.cummax(never_nan(x.error), axis=axis, reverse=reverse)
