@@ -1,0 +1,148 @@
+"""Probabilistic: covers as often as it promises, realistic at every depth, finite, and careful where errors repeat."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import precjax
+import pytest
+import zoo
+from jax import lax
+from precjax import Probabilistic, Tracked, track
+
+SMALL = {
+    "mlp": lambda: zoo.mlp(8, width=64),
+    "residual": lambda: zoo.residual(6, width=64),
+    "transformer": lambda: zoo.transformer(2, width=32),
+    "convolutions": zoo.convolutions,
+    "lstm": lambda: zoo.lstm(20),
+}
+
+
+def observed(f, tracked, *args):
+    """Errors of the tracked program's own values: the shadow says where the exact results are."""
+    shadow = jax.jit(track(f, model="shadow"))(*args)
+    return jax.tree.map(
+        lambda own, value, error: np.asarray(own, np.float64) - (np.asarray(value, np.float64) - np.asarray(error, np.float64)),
+        tracked.value, shadow.value, shadow.error,
+    )  # fmt: skip
+
+
+def comparisons(f, *args, model="probabilistic"):
+    tracked = jax.jit(track(f, model=model))(*args)
+    assert all(np.isfinite(e).all() for e in jax.tree.leaves(tracked.error))
+    return zoo.compared(tracked, observed(f, tracked, *args))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", SMALL)
+def test_realistic_at_every_layer(name, dtype):
+    network = SMALL[name]().astype(dtype)
+    rows = comparisons(network.layers, network.parameters, network.inputs)
+    assert all(1 < row.ratio < 15 for row in rows), [row.ratio for row in rows]
+    assert np.mean([row.coverage for row in rows]) >= 0.99
+
+
+@pytest.mark.parametrize("name", ["residual", "lstm"])
+def test_realistic_gradients(name):
+    network = SMALL[name]()
+    rows = comparisons(network.gradients, network.parameters, network.inputs)
+    assert all(1 < row.ratio < 15 for row in rows), [row.ratio for row in rows]
+
+
+def test_does_not_explode_with_depth():
+    """Where the worst case has lost every digit after 16 layers."""
+    network = zoo.mlp(16, width=64)
+    ratios = {m: [r.ratio for r in comparisons(network.layers, network.parameters, network.inputs, model=m)] for m in ("probabilistic", "worst_case")}
+    assert ratios["probabilistic"][-1] < 2 * ratios["probabilistic"][0]
+    assert ratios["worst_case"][-1] > 1e6 * ratios["probabilistic"][-1]
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99])
+def test_coverage_over_networks(confidence):
+    """Of 200 networks each number is covered as often as the confidence says, forward and in gradients."""
+
+    def numbers(weights, x):
+        def logits(weights, x):
+            for w in weights:
+                x = jnp.tanh(x @ w)
+            return x
+
+        return logits(weights, x), jax.grad(lambda w: jax.nn.logsumexp(logits(w, x)))(weights)
+
+    random = np.random.default_rng(0)
+    weights = [random.normal(size=(200, 16, 16)).astype(np.float32) / 4 for _ in range(3)]
+    x = random.normal(size=(200, 4, 16)).astype(np.float32)
+    f = jax.vmap(numbers)
+    tracked = jax.jit(track(f, model=Probabilistic(confidence=confidence)))(weights, x)
+    for bound, error in zip(jax.tree.leaves(tracked.error), jax.tree.leaves(observed(f, tracked, weights, x)), strict=True):
+        assert np.mean(np.abs(error) <= bound) >= confidence
+
+
+# ------------------------------------------------------------------------------------------------- errors that repeat
+
+X = np.float32(np.random.default_rng(1).normal(size=100))
+BALLS = Tracked(X, 1e-5 * np.abs(X))
+# What a common error does to each: (function, its sensitivity to a relative error of x)
+REPEATED = {
+    "x + x": (lambda x: x + x, lambda x: 2 * x),
+    "x * x": (lambda x: x * x, lambda x: 2 * x**2),
+    "x**3": (lambda x: x**3, lambda x: 3 * x**3),
+    "x * (1 + x)": (lambda x: x * (1 + x), lambda x: x * (1 + 2 * x)),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_number_that_is_used_twice(name):
+    f, sensitivity = REPEATED[name]
+    assert np.all(np.asarray(track(f, model="probabilistic")(BALLS).error) >= 0.7e-5 * np.abs(sensitivity(X)))
+
+
+def test_sums_that_stagnate_fall_back_to_the_worst_case():
+    ones = jnp.ones(3000, jnp.bfloat16)
+    running = lambda x: lax.scan(lambda total, one: (total + one, None), jnp.zeros((), x.dtype), x)[0]  # noqa: E731
+    value, error = track(running, model="probabilistic")(ones)
+    assert abs(float(value) - 3000) > 1000  # bfloat16 cannot count beyond 256
+    assert abs(float(value) - 3000) <= float(error)
+    value, error = track(jnp.sum, model="probabilistic")(jnp.full(1 << 20, 0.1, jnp.float16))
+    assert np.isinf(float(value)) or abs(float(value) - 0.1 * (1 << 20)) <= float(error)
+
+
+def test_running_sums_over_many_steps():
+    """A constant increment is rounded the same way again and again."""
+    value, error = track(lambda x: lax.fori_loop(0, 10000, lambda i, s: s + x, jnp.float32(0)), model="probabilistic")(np.float32(0.1))
+    assert abs(float(value) - 10000 * float(np.float32(0.1))) <= float(error)
+
+
+# ---------------------------------------------------------------------------------------------------------- interface
+
+
+def test_normwise_is_close_to_componentwise():
+    a, b = zoo.normal(0, 64, 64), zoo.normal(1, 64, 64)
+    balls = Tracked(a, 1e-6 * np.abs(a))
+    errors = [np.asarray(track(jnp.matmul, model=Probabilistic(contraction=c))(balls, b).error) for c in ("componentwise", "normwise")]
+    assert 0.5 < np.median(errors[1] / errors[0]) < 2
+
+
+def test_more_confidence_costs_more():
+    errors = [float(track(jnp.sum, model=Probabilistic(confidence=c))(X).error) for c in (0.5, 0.9, 0.99, 0.9999)]
+    assert errors == sorted(errors) and errors[-1] < 5 * errors[0]
+
+
+def test_compositions():
+    f = lambda w, x: jax.nn.softmax(jnp.tanh(x @ w)).sum(0)  # noqa: E731
+    w, x = zoo.normal(0, 4, 4), zoo.normal(1, 3, 4)
+    tracked = track(f, model="probabilistic")
+    error = tracked(w, x).error
+    np.testing.assert_allclose(jax.jit(tracked)(w, x).error, error, rtol=1e-4)
+    np.testing.assert_allclose(jax.vmap(tracked, (None, 0))(w, x[None]).error[0], error, rtol=1e-3)
+    gradient = jax.grad(lambda w: track(f, model="probabilistic")(w, x).value[0])(w)
+    np.testing.assert_allclose(gradient, jax.grad(lambda w: f(w, x)[0])(w), rtol=1e-4, atol=1e-7)
+    step = track(lambda s: jnp.sin(s * 1.1), model="probabilistic")
+    state, _ = lax.scan(lambda s, _: (step(s), None), step(X), None, length=5)
+    assert np.isfinite(state.error).all()
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -1.0, float("nan")])
+def test_confidence_is_a_probability(confidence):
+    with pytest.raises(ValueError, match="confidence=.*between 0 and 1"):
+        precjax.Probabilistic(confidence=confidence)
