@@ -3,7 +3,7 @@
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
-from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, WorstCase
+from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochastic, WorstCase
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "MissingRuleError",
     "Probabilistic",
     "Shadow",
+    "Stochastic",
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
