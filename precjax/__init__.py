@@ -3,6 +3,7 @@
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
+from precjax.analysis import ModelComparison, compare_models
 from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochastic, WorstCase
 from precjax.platforms import UnknownPlatformError
 
@@ -10,12 +11,14 @@ __all__ = [
     "Certified",
     "ErrorModel",
     "MissingRuleError",
+    "ModelComparison",
     "Probabilistic",
     "Shadow",
     "Stochastic",
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
+    "compare_models",
     "defrule",
     "missing_rules",
     "rounded",
