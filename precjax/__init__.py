@@ -3,18 +3,22 @@
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
-from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, WorstCase
+from precjax.analysis import ModelComparison, compare_models
+from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochastic, WorstCase
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
     "Certified",
     "ErrorModel",
     "MissingRuleError",
+    "ModelComparison",
     "Probabilistic",
     "Shadow",
+    "Stochastic",
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
+    "compare_models",
     "defrule",
     "missing_rules",
     "rounded",

@@ -1,4 +1,4 @@
-"""Runs a program as it is and, beside it, its reference: how the models of `precjax._widen` are tracked.
+"""Runs a program as it is and, beside it, a companion: the reference of `precjax._widen`, or samples.
 
 The two are independent. Called with arrays, they are two executables, and the value is what ``jax.jit(f)`` returns, bit
 for bit. Inside another transformation both become part of one program; then `settled` sees to it that the value that is
@@ -24,12 +24,16 @@ from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft, is_plain
 
 
-def beside(f: Callable[..., Any], model: Widened, **static: Any) -> Callable[..., Tracked]:
-    """The function that runs f and its reference.
+def beside(
+    f: Callable[..., Any], model: Any, companion: Callable[..., list[Any]], **static: Any
+) -> Callable[..., Tracked]:
+    """The function that runs f and its companion.
 
     Args:
         f: the function.
-        model: what the two are compared by.
+        model: what the two are compared by: its `fields` and `result`.
+        companion: `reference`, or another function of the model, the jaxpr of f, its flat arguments (arrays, or
+            `Tracked` of arrays) and its flat results, that returns the fields of each result, one after the other.
         **static: ``static_argnums`` and ``static_argnames``, as in ``jax.jit``.
 
     Returns:
@@ -40,7 +44,7 @@ def beside(f: Callable[..., Any], model: Widened, **static: Any) -> Callable[...
     # The signature of f, by which jit finds static arguments, comes with functools.wraps.
     @functools.wraps(f)
     def compared(*args: Any, precjax_outputs: Any, **kwargs: Any) -> Any:
-        return _compared(f, model, (args, kwargs), precjax_outputs)
+        return _compared(f, model, companion, (args, kwargs), precjax_outputs)
 
     compiled = jax.jit(compared, **static)
 
@@ -108,7 +112,9 @@ def _same_bits(word: Any, x: Any) -> Any:
     return graft(lax.bitcast_convert_type(word, x.dtype), x)
 
 
-def _compared(f: Callable[..., Any], model: Widened, arguments: Any, outputs: Any) -> tuple[Any, ...]:
+def _compared(
+    f: Callable[..., Any], model: Any, companion: Callable[..., list[Any]], arguments: Any, outputs: Any
+) -> tuple[Any, ...]:
     """The fields of the result, trees shaped as f's output; no derivative passes."""
     nodes, tree = jax.tree.flatten(arguments, is_leaf=_is_tracked)
     # Under jit, a static argument is what is no tracer.
@@ -122,19 +128,9 @@ def _compared(f: Callable[..., Any], model: Widened, arguments: Any, outputs: An
         return f(*positional, **named)
 
     closed = jax.make_jaxpr(on_values)([_values(nodes[i]) for i in dynamic])
-    model = model.fit(closed)
-    body, constants = compat.hoisted(closed)
     leaves, structure = jax.tree.flatten(outputs)
-    parts = [*constants, *(part for i in dynamic for part in _parts(nodes[i]))]
-    flat, packed = jax.tree.flatten((parts, leaves))
-
-    def reference(*flat: Any) -> list[Any]:
-        parts, leaves = jax.tree.unflatten(packed, flat)
-        results = interpret(model, body, [_enter(model, part) for part in parts])
-        fields = [_compare(model, value, result) for value, result in zip(leaves, results, strict=True)]
-        return [field for row in fields for field in row]
-
-    made = in_float64(reference)(*map(lax.stop_gradient, flat)) if leaves else []
+    parts = [part for i in dynamic for part in _parts(nodes[i])]
+    made = companion(model, closed, parts, leaves) if leaves else []
     return tuple(jax.tree.unflatten(structure, made[i :: model.fields]) for i in range(model.fields))
 
 
@@ -144,6 +140,21 @@ def _parts(node: Any) -> list[Any]:
         return [node]
     fields, structure = jax.tree.flatten(node, is_leaf=lambda x: x is not node)
     return [jax.tree.unflatten(structure, leaf) for leaf in zip(*map(jax.tree.leaves, fields), strict=True)]
+
+
+def reference(model: Widened, closed: Any, parts: list[Any], leaves: list[Any]) -> list[Any]:
+    """The program in a wider format, compared with the results of the program itself."""
+    model = model.fit(closed)
+    body, constants = compat.hoisted(closed)
+    flat, packed = jax.tree.flatten(([*constants, *parts], leaves))
+
+    def compared(*flat: Any) -> list[Any]:
+        parts, leaves = jax.tree.unflatten(packed, flat)
+        results = interpret(model, body, [_enter(model, part) for part in parts])
+        fields = [_compare(model, value, result) for value, result in zip(leaves, results, strict=True)]
+        return [field for row in fields for field in row]
+
+    return in_float64(compared)(*map(lax.stop_gradient, flat))
 
 
 def _enter(model: Widened, part: Any) -> Annotated:

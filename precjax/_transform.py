@@ -14,10 +14,11 @@ import numpy as np
 from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
-from precjax._beside import beside
+from precjax._beside import beside, reference
 from precjax._interpreter import given, interpret, is_control
+from precjax._samples import samples
 from precjax._tracked import Tracked
-from precjax.models import ErrorModel, resolve
+from precjax.models import ErrorModel, Stochastic, resolve
 from precjax.models._widened import Widened
 
 
@@ -71,8 +72,9 @@ def track(
     options = {"missing": missing, "strict": strict}
     chosen = dataclasses.replace(resolve(model), **{k: v for k, v in options.items() if v is not None})
 
-    run = _interpreted if not isinstance(chosen, Widened) else beside
-    run = run(f, chosen, static_argnums=static_argnums, static_argnames=static_argnames)
+    static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+    companion = _companion(chosen)
+    run = _interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
 
     @functools.wraps(f)
     def tracked(*args: Any, **kwargs: Any) -> Tracked:
@@ -80,6 +82,11 @@ def track(
         return run(*args, **kwargs)
 
     return tracked
+
+
+def _companion(chosen: ErrorModel) -> Callable[..., list[Any]] | None:
+    """What runs beside the plain program; None for models that carry errors with its values."""
+    return reference if isinstance(chosen, Widened) else samples if isinstance(chosen, Stochastic) else None
 
 
 def _interpreted(f: Callable[..., Any], chosen: ErrorModel, **static: Any) -> Callable[..., Tracked]:

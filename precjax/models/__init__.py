@@ -6,11 +6,18 @@ from precjax.models._model import ErrorModel
 from precjax.models.certified import Certified
 from precjax.models.probabilistic import Probabilistic
 from precjax.models.shadow import Shadow
+from precjax.models.stochastic import Stochastic
 from precjax.models.worst_case import WorstCase
 
-__all__ = ["Certified", "ErrorModel", "Probabilistic", "Shadow", "WorstCase", "resolve"]
+__all__ = ["Certified", "ErrorModel", "Probabilistic", "Shadow", "Stochastic", "WorstCase", "resolve"]
 
-_ALIASES = {"worst_case": WorstCase, "certified": Certified, "probabilistic": Probabilistic, "shadow": Shadow}
+_ALIASES = {
+    "worst_case": WorstCase,
+    "certified": Certified,
+    "probabilistic": Probabilistic,
+    "shadow": Shadow,
+    "stochastic": Stochastic,
+}
 
 
 def resolve(model: str | ErrorModel) -> ErrorModel:

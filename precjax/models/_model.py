@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._registry import MissingRuleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,3 +72,23 @@ class ErrorModel(abc.ABC):
     @abc.abstractmethod
     def forget(self, x: Annotated, where: Any) -> Annotated:
         """The array with nothing guaranteed where a bool array (broadcast against it) holds."""
+
+
+def repeatable(eqn: Any) -> bool:
+    """Whether a run beside the program repeats the equation: not a print, which the program itself does.
+
+    Args:
+        eqn: any equation.
+
+    Returns:
+        False if it has no results.
+
+    Raises:
+        MissingRuleError: if it has results and effects.
+    """
+    if eqn.outvars and eqn.effects:
+        raise MissingRuleError(
+            f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a second run would repeat. Track "
+            f"the parts of the function before and after it, or use model='worst_case'"
+        )
+    return bool(eqn.outvars)

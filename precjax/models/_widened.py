@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known
 from precjax._interpreter import given
-from precjax._registry import MissingRuleError
 from precjax._rounding import as_error, dtype_of, error_dtype, is_inexact, plus, where
 from precjax._widen import FROZEN, is_cast, narrow, needs_pairs, widen, widened, wider
-from precjax.models._model import ErrorModel
+from precjax.models._model import ErrorModel, repeatable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,13 +68,8 @@ class Widened(ErrorModel, abc.ABC):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The equation on float64."""
         operands = [self.admit(x) for x in operands]
-        if not eqn.outvars:
-            return []  # a print; the program itself does it
-        if eqn.effects:
-            raise MissingRuleError(
-                f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a reference would repeat. Track "
-                f"the parts of the function before and after it, or use model='worst_case'"
-            )
+        if not repeatable(eqn):
+            return []
         if is_cast(eqn):
             return [(self._cast(operands[0].value, eqn), operands[0].error)]
         if eqn.primitive.name in FROZEN:

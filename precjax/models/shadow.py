@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -12,51 +11,17 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._binding import bind
 from precjax._rounding import dtype_of, error_dtype, is_inexact, where
 from precjax._tracked import Tracked
 from precjax._widen import narrow, widen
-from precjax.models._model import ErrorModel
+from precjax.models._bare import Bare
 from precjax.models._paired import Paired, paired_difference
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Bare(ErrorModel):
-    """No errors at all: runs the equations as they come."""
-
-    def lift(self, value: Any, error: Any) -> Annotated:
-        """The value."""
-        return Annotated(value)
-
-    def error(self, x: Annotated) -> Any:
-        """Zeros."""
-        return jnp.zeros(np.shape(x.value), error_dtype(dtype_of(x.value)))
-
-    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        """The primitive itself."""
-        return [(value, None) for value in bind(eqn, operands)]
-
-    def supports(self, eqn: Any) -> bool:
-        """Every primitive that JAX can run."""
-        return True
-
-    def explicit(self, x: Annotated) -> Annotated:
-        """There is nothing to make explicit."""
-        return x
-
-    def doubt(self, x: Annotated) -> Any:
-        """Decisions of the reference are the right ones."""
-        return None
-
-    def forget(self, x: Annotated, where: Any) -> Annotated:
-        """Nothing is in doubt."""
-        return x
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Shadow(Widened, _Bare):
+class Shadow(Widened, Bare):
     """Observed signed error: value - reference, the reference being the same program in a wider format.
 
     The program runs as it is; beside it runs its reference, with its own branches and iteration counts: in float64, or,

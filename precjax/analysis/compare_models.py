@@ -1,0 +1,155 @@
+"""Every model of error on the same program, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from precjax._tracked import Tracked
+from precjax._transform import track
+from precjax.models import ErrorModel, resolve
+from precjax.platforms import UnknownPlatformError
+from precjax.rules.control_flow import is_plain
+
+_MODELS = ("shadow", "stochastic", "probabilistic", "certified", "worst_case")
+# What a model that cannot take a program raises; whatever f itself raises came out before.
+_REFUSALS = (NotImplementedError, ValueError, UnknownPlatformError)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelComparison:
+    """What `compare_models` found; ``print`` shows it as a table.
+
+    Attributes:
+        rows: one dict per output leaf and model: ``output`` (path of the leaf), ``value`` (root mean square of its
+            numbers), ``observed`` (root mean square of Shadow's error; None if there is none), ``model``, ``error``
+            (root mean square of the model's), ``ratio`` (error / observed), ``exact_bits`` (their median), ``refused``
+            (the model's reason, or None; the numbers are None if it refused).
+    """
+
+    rows: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        """A table, the models of each output below one another."""
+        cells = [("output", "value", "observed", "model", "error", "error/observed", "exact bits")]
+        cells += [_cells(row, previous) for previous, row in zip([None, *self.rows], self.rows, strict=False)]
+        widths = [max(len(line[i]) for line in cells if i < 4 or len(line) > 5) for i in range(len(cells[0]))]
+        return "\n".join(_line(line, widths) for line in cells)
+
+
+def _cells(row: dict[str, Any], previous: dict[str, Any] | None) -> tuple[str, ...]:
+    same = previous is not None and previous["output"] == row["output"]
+    leaf = ("", "", "") if same else (row["output"], _number(row["value"]), _number(row["observed"]))
+    if row["refused"] is not None:
+        return (*leaf, row["model"], "refused: " + row["refused"].split(". ")[0])
+    return (*leaf, row["model"], _number(row["error"]), _number(row["ratio"]), f"{row['exact_bits']:.1f}")
+
+
+def _number(x: float | None) -> str:
+    return "-" if x is None else f"{x:.3g}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right; a reason, the fifth of five, goes on to the end of the line."""
+    left = (0, 3) if len(cells) > 5 else (0, 3, 4)
+    padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=False))]
+    return "  ".join(padded).rstrip()
+
+
+def compare_models(
+    f: Callable[..., Any], *, models: Sequence[str | ErrorModel] = _MODELS
+) -> Callable[..., ModelComparison]:
+    """Runs a function under several models of error and sets their errors against the observed one.
+
+    Args:
+        f: any function that JAX can trace.
+        models: names or instances, in the order of the table; all five by default. The observed error is that of
+            ``"shadow"``, whether it is among them or not.
+
+    Returns:
+        A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `ModelComparison`. A
+        model that cannot take the program (a primitive without a rule, a format without a reference) has its reason in
+        the table in place of numbers.
+
+    Raises:
+        TypeError: if `f` is not callable or a model is none.
+        ValueError: if the name of a model is unknown, or there are no models.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> table = precjax.compare_models(jnp.cumsum, models=("probabilistic", "worst_case"))(jnp.full(1000, 0.1))
+        >>> [row["model"] for row in table.rows if row["ratio"] > 30]
+        ['worst_case']
+    """
+    if not callable(f):
+        raise TypeError(f"compare_models(f={f!r}): f must be a function, got {type(f).__name__}")
+    if isinstance(models, str | ErrorModel) or not models:
+        raise ValueError(f"models={models!r}: expected several names or instances, such as {_MODELS[:2]}")
+    named = [(model if isinstance(model, str) else repr(model), resolve(model)) for model in models]
+
+    @functools.wraps(f)
+    def compared(*args: Any, **kwargs: Any) -> ModelComparison:
+        values = jax.tree.map(_value, (args, kwargs), is_leaf=_is_tracked)
+        jax.eval_shape(lambda: f(*values[0], **values[1]))
+        observed = _tracked(f, resolve("shadow"), args, kwargs)
+        tables = [(name, _tracked(f, model, args, kwargs)) for name, model in named]
+        if isinstance(observed, str):
+            plain = jax.jit(f)(*values[0], **values[1])
+            return ModelComparison(_rows(plain, None, tables))
+        return ModelComparison(_rows(observed.value, observed.error, tables))
+
+    return compared
+
+
+def _is_tracked(x: Any) -> bool:
+    return isinstance(x, Tracked)
+
+
+def _value(x: Any) -> Any:
+    return x.value if _is_tracked(x) else x
+
+
+def _tracked(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -> Tracked | str:
+    """The result, or why there is none."""
+    try:
+        return track(f, model=model)(*args, **kwargs)
+    except _REFUSALS as refusal:
+        return str(refusal)
+
+
+def _rows(values: Any, observed: Any, tables: Sequence[tuple[str, Tracked | str]]) -> list[dict[str, Any]]:
+    rows = []
+    for index, (path, value) in enumerate(jax.tree_util.tree_leaves_with_path(values)):
+        if not is_plain(value):
+            continue
+        seen = None if observed is None else _size(jax.tree.leaves(observed)[index])
+        leaf = {"output": jax.tree_util.keystr(path) or "result", "value": _size(value), "observed": seen}
+        rows += [leaf | {"model": name} | _judged(out, index, seen) for name, out in tables]
+    return rows
+
+
+def _judged(out: Tracked | str, index: int, observed: float | None) -> dict[str, Any]:
+    if isinstance(out, str):
+        return {"error": None, "ratio": None, "exact_bits": None, "refused": out}
+    error = _size(jax.tree.leaves(out.error)[index])
+    bits = float(np.median(jax.tree.leaves(out.exact_bits)[index]))
+    return {"error": error, "ratio": _ratio(error, observed), "exact_bits": bits, "refused": None}
+
+
+def _ratio(error: float, observed: float | None) -> float | None:
+    """1 for two zeros, inf if only the observed error is zero."""
+    if observed is None:
+        return None
+    return error / observed if observed else 1.0 if error == 0 else math.inf
+
+
+def _size(x: Any) -> float:
+    """Root mean square."""
+    x = np.abs(np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64))
+    return float(np.sqrt(np.mean(np.square(x)))) if x.size else 0.0
