@@ -349,13 +349,6 @@ def test_bad_input(name):
         call()
 
 
-def test_float64_is_refused():
-    with jax.enable_x64(True):
-        assert track(jnp.sin, model="certified")(jnp.float32(1)).error < 1e-7
-        with pytest.raises(ValueError, match="float64.*worst_case"):
-            track(jnp.sin, model="certified")(1.0)
-
-
 def test_missing_rules():
     assert precjax.missing_rules(mlp, model="certified")(MLP, BATCH) == []
     assert "eigh" in precjax.missing_rules(jnp.linalg.eigh, model="certified")(np.eye(2, dtype=np.float32))[0]

@@ -24,20 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _patterns as patterns
 from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import find, is_users
-from precjax._rounding import dtype_of, equal, is_inexact, less, maximum, never_nan, plus, reordered, times, where
+from precjax._rounding import equal, less, maximum, never_nan, plus, times, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._indexing import scatter_cut
 from precjax.doubledouble._pairs import FLOOR
-from precjax.models._paired import Rest, pair
+from precjax.models._paired import pair
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Accuracy
-from precjax.rules.decision import one_candidate
 
 UNIT = 2.0**-102
 _UNITS = 16  # of 2**-106
@@ -151,7 +149,9 @@ def _with_floor(error: Any, out: Any) -> Any:
 _SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
 
 
-def _special(*names: str) -> Callable[[Callable], Callable]:
+def special(*names: str) -> Callable[[Callable], Callable]:
+    """Registers ``rule(model, call) -> errors`` in place of the rule for float64."""
+
     def register(f: Callable) -> Callable:
         _SPECIAL.update(dict.fromkeys(names, f))
         return f
@@ -162,23 +162,24 @@ def _special(*names: str) -> Callable[[Callable], Callable]:
 # ---------------------------------------------------------------------------------------------- sums and products
 
 
-@_special("add", "add_any", "sub")
+@special("add", "add_any", "sub")
 def _sum(model: PairRules, call: Call) -> list[Any]:
     """Errors add up; an infinite operand gives the same infinity in exact arithmetic."""
     (out,) = call.values
     a, b = (Ball(x, _FLOAT64) for x in call.thin)
     error = model.add(out, a, b)
-    infinite = [_full(equal(jnp.asarray(x.size), np.inf), out) for x in (a, b) if x.operand.known.masked]
+    infinite = [full(equal(jnp.asarray(x.size), np.inf), out) for x in (a, b) if x.operand.known.masked]
     for x in infinite:
         error = where(lax.bitwise_and(x, equal(lax.abs(out), np.inf)), plus(a.absorbed, b.absorbed, FLOOR), error)
     return [error]
 
 
-def _full(x: Any, out: Any) -> Any:
+def full(x: Any, out: Any) -> Any:
+    """In the shape of the result."""
     return jnp.broadcast_to(x, out.shape)
 
 
-@_special("integer_pow")
+@special("integer_pow")
 def _integer_pow(model: PairRules, call: Call) -> list[Any]:
     """A negative power is 1 over a positive one, which may be too small to be a pair."""
     errors = call.ask(model, call.thin)
@@ -187,7 +188,7 @@ def _integer_pow(model: PairRules, call: Call) -> list[Any]:
     return [where(less(lax.abs(call.values[0]), 2.0**900), errors[0], np.inf)]
 
 
-@_special("reduce_prod", "cumprod")
+@special("reduce_prod", "cumprod")
 def _product(model: PairRules, call: Call) -> list[Any]:
     """prod(|x| + e) - prod |x|, in pairs: see `rules.reduction`."""
     (x,), (out,) = call.pairs, call.values
@@ -205,7 +206,7 @@ def _product(model: PairRules, call: Call) -> list[Any]:
     return [model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)]
 
 
-@_special("rem")
+@special("rem")
 def _rem(model: PairRules, call: Call) -> list[Any]:
     """As of float64, and what the quotient rounds, of the dividend."""
     x, y = call.thin
@@ -218,7 +219,7 @@ def _rem(model: PairRules, call: Call) -> list[Any]:
 # --------------------------------------------------------------------------------------------- elementary functions
 
 
-@_special("sin", "cos", "tan")
+@special("sin", "cos", "tan")
 def _wave(model: PairRules, call: Call) -> list[Any]:
     """The reduction of the argument moves it."""
     (x,) = call.thin
@@ -226,7 +227,7 @@ def _wave(model: PairRules, call: Call) -> list[Any]:
     return call.ask(model, [x._replace(error=plus(x.error, moved, FLOOR))])
 
 
-@_special("asin", "acos", "acosh")
+@special("asin", "acos", "acosh")
 def _arc(model: PairRules, call: Call) -> list[Any]:
     """Where the low part decides whether the argument may leave the domain, it may."""
     (x,), (error,) = call.fat, call.ask(model, call.thin)
@@ -242,116 +243,10 @@ def _arc(model: PairRules, call: Call) -> list[Any]:
     return [where(near, np.inf, error)]
 
 
-# -------------------------------------------------------------------------------------------------------- decisions
-
-
-def _apart(a: DD, b: DD, errors: Sequence[Any]) -> tuple[Any, Any]:
-    """Where the exact a is above the exact b, and the other way round."""
-    distance = dd.sub(a, b).hi
-    margin = plus(times(plus(*errors), 1 + 2.0**-40), 4 * FLOOR)
-    distance, margin = jnp.broadcast_arrays(times(distance, 1 - 2.0**-50), margin)
-    return lax.gt(distance, margin), lax.gt(lax.neg(distance), margin)
-
-
-@_special("lt", "le", "gt", "ge")
-def _compare(model: PairRules, call: Call) -> list[Any]:
-    """1 where pairs are no further apart than their errors."""
-    if all(x.error is None for x in call.thin) or call.operands[0] is call.operands[1]:
-        return call.ask(model, call.thin)
-    errors = [_explicit(x) for x in call.thin]
-    above, below = _apart(*call.pairs, errors)
-    certain = equal(jnp.broadcast_to(lax.max(*jnp.broadcast_arrays(*errors)), above.shape), 0.0)
-    decided = lax.bitwise_or(lax.bitwise_or(above, below), certain)
-    return [where(decided, jnp.zeros((), jnp.float32), 1.0)]
-
-
-def _explicit(x: Annotated) -> Any:
-    return jnp.zeros(np.shape(x.value)) if x.error is None else x.error
-
-
-@_special("eq", "ne")
-def _equal(model: PairRules, call: Call) -> list[Any]:
-    """x == max(x, y) holds as x >= y does; x == max(x over axes) as x is the one candidate (see `rules.decision`)."""
-    for x, extreme in (call.operands, call.operands[::-1]):
-        if (rival := patterns.chosen_of_two(x, extreme)) is not None:
-            both = [x, rival]
-            return _compare(model, call._replace(operands=both, thin=same(both, thin), pairs=list(map(pair, both))))
-    (error,) = _compare(model, call)
-    for x, extreme in (call.operands, call.operands[::-1]):
-        for name, sign in (("reduce_max", 1.0), ("reduce_min", -1.0)):
-            if error is not None and (axes := patterns.reduced_along(extreme, name, x)) is not None:
-                return [where(one_candidate(thin(x), sign, axes), jnp.zeros((), jnp.float32), error)]
-    return [error]
-
-
-@_special("max", "min")
-def _extremum(model: PairRules, call: Call) -> list[Any]:
-    """The winner's error where the winner is decided, else the larger of the two: max is nonexpansive."""
-    return [_winner(model, call.eqn.primitive.name, call.operands, call.values[0])]
-
-
-def _winner(model: PairRules, name: str, operands: Sequence[Annotated], out: Any) -> Any:
-    views = same(operands, thin)
-    if all(x.error is None for x in views):
-        return find(name)(model, views, [out])[0]
-    errors = [_explicit(model.explicit(x)) for x in views]
-    above, below = _apart(*map(pair, operands), errors)
-    a, b = (jnp.broadcast_to(e, out.shape) for e in (errors if name == "max" else errors[::-1]))
-    decided = where(_full(above, out), a, where(_full(below, out), b, lax.max(a, b)))
-    return where(lax.eq(out, out), reordered(decided), np.inf)
-
-
-@_special("clamp")
-def _clamp(model: PairRules, call: Call) -> list[Any]:
-    """max with the lower end, then min with the upper."""
-    low, x, high = call.operands
-    larger = dd.max(*(DD(*(jnp.broadcast_to(v, np.shape(x.value)) for v in pair(y))) for y in (x, low)))
-    error = _winner(model, "max", [x, low], larger.hi)
-    inner = Annotated(larger.hi, Rest(larger.lo, jnp.zeros_like(larger.hi) if error is None else error), x.known)
-    return [_winner(model, "min", [inner, high], call.values[0])]
-
-
-@_special("select_n")
-def _select(model: PairRules, call: Call) -> list[Any]:
-    """The chosen error where the choice is certain, else what covers the low parts as well."""
-    which = call.thin[0]
-    if which.error is None:
-        return call.ask(model, call.thin)
-    (wide,) = call.ask(model, call.fat)
-    certain = which._replace(error=None)
-    (narrow,) = call.ask(model, [certain, *call.thin[1:]])
-    wide = plus(wide, lax.abs(call.outs[0].lo))
-    doubt = jnp.broadcast_to(lax.ne(which.error, jnp.zeros((), which.error.dtype)), wide.shape)
-    return [where(doubt, wide, jnp.zeros_like(wide) if narrow is None else narrow)]
-
-
-@_special("floor", "ceil", "round", "sign", "convert_element_type", "argmax", "argmin")
-def _step(model: PairRules, call: Call) -> list[Any]:
-    """What covers the low parts of operand and result."""
-    if not is_inexact(dtype_of(call.thin[0].value)):
-        return call.ask(model, call.thin)
-    (error,), (out,) = call.ask(model, call.fat), call.outs
-    if error is None or not isinstance(out, DD):
-        return [error]
-    return [where(equal(error, 0.0), 0.0, plus(error, lax.abs(out.lo)))]
-
-
-@_special("sort")
-def _sort(model: PairRules, call: Call) -> list[Any]:
-    """The first key moves by no more than errors; whether others do is decided with room for low parts."""
-    if len(call.thin) == 1:
-        return call.ask(model, call.thin)
-    key, *others = call.ask(model, call.fat)
-    if isinstance(call.outs[0], DD):
-        key = call.ask(model, [call.thin[0], *call.fat[1:]])[0]
-    lows = [lax.abs(x.lo) if isinstance(x, DD) else None for x in call.outs[1:]]
-    return [key, *(e if e is None else plus(e, low) for e, low in zip(others, lows, strict=True))]
-
-
 # ---------------------------------------------------------------------------------------- contractions and scatters
 
 
-@_special("dot_general")
+@special("dot_general")
 def _dot_general(model: PairRules, call: Call) -> list[Any]:
     """And what the slices leave out: truncation K max|x| max|y|, over a row and a column."""
     numbers, shape = call.eqn.params["dimension_numbers"], np.shape(call.thin[0].value)
@@ -366,7 +261,7 @@ def _dot_general(model: PairRules, call: Call) -> list[Any]:
     return [_sliced(model, call, lost)]
 
 
-@_special("conv_general_dilated")
+@special("conv_general_dilated")
 def _convolution(model: PairRules, call: Call) -> list[Any]:
     """And what the slices leave out: truncation K max|x| max|y|, over both arrays."""
     kernel = np.shape(call.thin[1].value)
@@ -388,13 +283,13 @@ def _sliced(model: PairRules, call: Call, lost: Any) -> Any:
     return model.total(out, call.ask(model, call.thin)[0], lost, flushed=4)
 
 
-@_special("scatter-add", "scatter-sub")
+@special("scatter-add", "scatter-sub")
 def _scatter_add(model: PairRules, call: Call) -> list[Any]:
     """And what the slices leave out of the updates."""
     return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[2].value))]
 
 
-@_special("select_and_scatter_add")
+@special("select_and_scatter_add")
 def _select_and_scatter_add(model: PairRules, call: Call) -> list[Any]:
     """And what the slices leave out of the source."""
     return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[0].value))]

@@ -97,7 +97,3 @@ class Paired(Widened):
             return super()._evaluated(eqn, operands)
         results = primitives.run(eqn, list(map(pair, operands)))
         return [(x.hi, Rest(x.lo)) if isinstance(x, DD) else (x, None) for x in results]
-
-    def supports(self, eqn: Any) -> bool:
-        """What has pairs, and what needs none."""
-        return not of_floats(eqn) or primitives.supports(eqn.primitive.name) or super().supports(eqn)

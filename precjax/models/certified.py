@@ -29,6 +29,8 @@ from precjax._widen import widen, widened, wider
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._pairs import FLOOR
+from precjax.doubledouble._trigonometric import LARGEST
+from precjax.models import _pair_decisions  # noqa: F401  (fills the table)
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
@@ -44,11 +46,12 @@ _WIDE = np.dtype(np.float64)
 class Certified(Widened, WorstCase):
     """Upper bound of the absolute error, tight to a few percent: |value - reference| + worst case of the reference.
 
-    The program runs as it is, whatever computes it. Beside it the same program runs in float64 under the rules of
-    `WorstCase`, with its own branches and iteration counts. Only the reference's arithmetic is modelled.
+    The program runs as it is, whatever computes it. Beside it the same program runs in a wider format under the rules
+    of `WorstCase`, with its own branches and iteration counts: in float64, or, if anything in the program is float64,
+    in pairs of float64 numbers (106 bits). Only the reference's arithmetic is modelled.
 
     Args:
-        reference: "wider": float64 for formats up to float32.
+        reference: "wider": float64 for programs of formats up to float32, pairs for programs with float64.
         contraction: how errors of the reference pass through matrix products: "componentwise", or "normwise", which is
             faster and a little looser. Either is far below the error that it certifies until some twenty layers deep.
         missing: "raise" or "inf": what a primitive without a rule does.
@@ -57,10 +60,12 @@ class Certified(Widened, WorstCase):
     Guarantee:
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
-        are those of the reference, rounded to the program's format.
+        are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
+        pairs (erf, lgamma, sines beyond 2**30) is done in float64 in the reference too: still a bound, but as large as
+        there.
 
     Raises:
-        ValueError: if an option is unknown; when called, if the program computes in float64.
+        ValueError: if an option is unknown; when called, if the program computes in float64 and with complex numbers.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -141,9 +146,8 @@ class _PairedCertified(Paired, Certified):
         (low, bound), high = reference.error, reference.value
         words = [lax.bitcast_convert_type(x, np.int64) for x in (widen(value), high, low)]
         equal = lax.bitwise_and(lax.eq(*words[:2]), lax.eq(words[2], lax.full_like(words[2], 0)))
-        return super().compare(
-            value, reference._replace(error=Rest(low, plus(bound, where(equal, jnp.zeros((), _WIDE), FLOOR))))
-        )
+        bound = plus(bound, where(equal, jnp.zeros((), _WIDE), FLOOR))
+        return super().compare(value, reference._replace(error=Rest(low, bound)))
 
     def error(self, x: Annotated) -> Any:
         """The bound of the pair."""
@@ -185,7 +189,16 @@ class _PairedCertified(Paired, Certified):
             return self._as_it_is(widened(eqn, operands), operands)
         outs = primitives.run(eqn, list(map(pair, operands)))
         errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
-        return [_rest(out, error) for out, error in zip(outs, errors, strict=True)]
+        results = [_rest(out, error) for out, error in zip(outs, errors, strict=True)]
+        if eqn.primitive.name in ("sin", "cos", "tan"):
+            return [_unless_large(operands[0].value, *results, *self._as_it_is(eqn, operands))]
+        return results
+
+
+def _unless_large(x: Any, near: tuple[Any, Rest], far: tuple[Any, Rest]) -> tuple[Any, Rest]:
+    """The second result where pairs do not reduce the argument."""
+    large = lax.ge(lax.abs(jnp.asarray(x)), lax.full_like(x, LARGEST, _WIDE))
+    return jax.tree.map(lambda a, b: where(large, b, a), near, far)
 
 
 def _rest(out: Any, error: Any) -> tuple[Any, Any]:

@@ -13,9 +13,10 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._rounding import dtype_of, error_dtype, is_inexact, where
 from precjax._tracked import Tracked
-from precjax._widen import narrow, widen
+from precjax._widen import FROZEN, is_cast, narrow, widen
+from precjax.doubledouble import _primitives as primitives
 from precjax.models._bare import Bare
-from precjax.models._paired import Paired, paired_difference
+from precjax.models._paired import Paired, of_floats, paired_difference
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft
 
@@ -38,6 +39,7 @@ class Shadow(Widened, Bare):
         None. Errors are signed; 0 where both are NaN or the same infinity, inf where only one is. An argument
         ``Tracked(value, error)`` enters the reference as value - error, so errors carry through training loops. The
         errors of integers and bools are differences; those of complex values are moduli. Derivatives of an error are 0.
+        Pairs know no sines of arguments beyond 2**30: inf there.
 
     Raises:
         ValueError: if strict is set; when called, if the program computes in float64 and with complex numbers.
@@ -95,6 +97,11 @@ class _PairedShadow(Paired, Shadow):
         """value - error, without rounding."""
         entered = super().enter(argument)
         return entered if not is_inexact(dtype_of(argument.value)) else paired_difference(*argument)
+
+    def supports(self, eqn: Any) -> bool:
+        """What has arithmetic of pairs, and what needs none."""
+        name = eqn.primitive.name
+        return is_cast(eqn) or name in FROZEN or not of_floats(eqn) or primitives.supports(name)
 
     def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
         return super()._rounded(x._replace(error=None), dtype)
