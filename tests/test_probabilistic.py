@@ -18,19 +18,10 @@ SMALL = {
 }
 
 
-def observed(f, tracked, *args):
-    """Errors of the tracked program's own values: the shadow says where the exact results are."""
-    shadow = jax.jit(track(f, model="shadow"))(*args)
-    return jax.tree.map(
-        lambda own, value, error: np.asarray(own, np.float64) - (np.asarray(value, np.float64) - np.asarray(error, np.float64)),
-        tracked.value, shadow.value, shadow.error,
-    )  # fmt: skip
-
-
 def comparisons(f, *args, model="probabilistic"):
     tracked = jax.jit(track(f, model=model))(*args)
     assert all(np.isfinite(e).all() for e in jax.tree.leaves(tracked.error))
-    return zoo.compared(tracked, observed(f, tracked, *args))
+    return zoo.compared(tracked, zoo.observed(f, tracked, *args))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -74,7 +65,7 @@ def test_coverage_over_networks(confidence):
     x = random.normal(size=(200, 4, 16)).astype(np.float32)
     f = jax.vmap(numbers)
     tracked = jax.jit(track(f, model=Probabilistic(confidence=confidence)))(weights, x)
-    for bound, error in zip(jax.tree.leaves(tracked.error), jax.tree.leaves(observed(f, tracked, weights, x)), strict=True):
+    for bound, error in zip(jax.tree.leaves(tracked.error), jax.tree.leaves(zoo.observed(f, tracked, weights, x)), strict=True):
         assert np.mean(np.abs(error) <= bound) >= confidence
 
 

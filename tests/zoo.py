@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import precjax
+
 
 class Network(NamedTuple):
     """A function of (parameters, inputs) that returns the activations of its layers, the last one the logits."""
@@ -162,6 +164,17 @@ def lstm(steps: int = 200) -> Network:
 def zoo() -> list[Network]:
     """All of them."""
     return [*(mlp(depth) for depth in (1, 2, 4, 8, 16, 32)), residual(), transformer(), convolutions(), lstm()]
+
+
+def observed(f: Callable[..., Any], tracked: Any, *args: Any) -> Any:
+    """Errors of the tracked program's own values: the shadow says where the exact results are."""
+    shadow = jax.jit(precjax.track(f, model="shadow"))(*args)
+
+    def deviation(own: Any, value: Any, error: Any) -> Any:
+        own, value, error = (np.asarray(x, np.float64) for x in (own, value, error))
+        return own - (value - error)
+
+    return jax.tree.map(deviation, tracked.value, shadow.value, shadow.error)
 
 
 class Comparison(NamedTuple):
