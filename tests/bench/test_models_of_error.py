@@ -1,7 +1,8 @@
 """Every model of error on the zoo: its error over the observed one, coverage, and time over that of the plain program.
 
 Run by hand: ``python -m pytest -m bench -s tests/bench/test_models_of_error.py``. PRECJAX_DTYPE=bfloat16 for that format,
-PRECJAX_ZOO=MLP,LSTM for the networks whose names begin so.
+PRECJAX_ZOO=MLP,LSTM for the networks whose names begin so,
+PRECJAX_STEPS=100 for as many steps of Adam as well.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ MODELS = {
     "stochastic": precjax.Stochastic(samples=32),
 }
 DTYPE = os.environ.get("PRECJAX_DTYPE", "float32")
+STEPS = int(os.environ.get("PRECJAX_STEPS", "0"))
 NETWORKS = tuple(os.environ.get("PRECJAX_ZOO", "").split(","))
+
+
+def programs(network):
+    """What is run: training takes minutes per network, and is left out unless asked for."""
+    training = {f"{STEPS} steps": network.trained(STEPS)} if STEPS else {}
+    return {"forward": network.layers, "gradient": network.gradients, **training}
 
 
 def seconds(function, args, rounds=7):
@@ -53,7 +61,7 @@ def test_models():
             continue
         network = network.astype(DTYPE)
         args = network.parameters, network.inputs
-        for what, f in {"forward": network.layers, "gradient": network.gradients, "100 steps": network.trained(100)}.items():
+        for what, f in programs(network).items():
             plain = jax.jit(f)
             for name, model in MODELS.items():
                 tracked = jax.jit(precjax.track(f, model=model))
