@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from cases import FLOATS, FLOATS_AND_X64, FULL, Case
 from jax import lax
+
 from precjax import WorstCase
 
 NORMWISE = (WorstCase(contraction="normwise"),)

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import precjax
 import programs
 import pytest
 from cases import Draw, Drawn, errors_of
 from jax import lax
+
+import precjax
 from precjax import Certified, Tracked, track
 from precjax.testing import Undecidable, assert_encloses, exact
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from precjax import Stochastic, compare_models, track
 
 X = np.float32([1.0, -2.0, 0.3])

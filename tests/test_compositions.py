@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import precjax
 import pytest
 from jax import lax
+
+import precjax
 from precjax import Tracked, track
 from precjax.testing import check_rule, exact
 

@@ -7,10 +7,11 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
-import precjax
 import pytest
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
+
+import precjax
 from precjax import MissingRuleError, Tracked, missing_rules, rounded, track
 from precjax._registry import _RULES
 

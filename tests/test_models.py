@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+
 from precjax import Tracked, WorstCase, missing_rules, track
 
 WIDTH, LENGTH, WORDS, LAYERS, CLASSES = 32, 6, 11, 4, 5

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import precjax
 import pytest
 import test_rules
 from jax import lax
+
+import precjax
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
 from precjax._registry import _RULES
-from precjax._rounding import as_error, error_dtype, format_of, plus, times
+from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
 from precjax.rules import arithmetic, contraction, control_flow, decision

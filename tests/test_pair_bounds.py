@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flint import arb
+from test_pairs import ARRAYS, DRAWS, SCALARS, corner, drawn, groups, is_ball, mostly_long, together, values_of
+
 from precjax import Certified
 from precjax._interpreter import interpret
 from precjax.doubledouble import DD
 from precjax.models import _pair_rules
 from precjax.models._paired import pair
 from precjax.testing import exact
-from test_pairs import ARRAYS, DRAWS, SCALARS, corner, drawn, groups, is_ball, mostly_long, together, values_of
 
 
 @pytest.fixture(autouse=True)

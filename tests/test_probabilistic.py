@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import precjax
 import pytest
 import zoo
 from jax import lax
+
+import precjax
 from precjax import Probabilistic, Tracked, track
 
 SMALL = {

@@ -8,10 +8,11 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
-import precjax
 import programs
 import pytest
 from hypothesis import strategies as st
+
+import precjax
 from precjax.testing import Undecidable, check_rule
 
 SHAPES = ((), (3,), (2, 3))

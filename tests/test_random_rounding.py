@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from precjax import _random_rounding as rounding
 
 RANDOM = np.random.default_rng(2)

@@ -13,9 +13,10 @@ import cases_patterns
 import jax
 import jax.numpy as jnp
 import numpy as np
-import precjax
 import pytest
 from cases import FLOATS, Draw, Drawn, errors_of
+
+import precjax
 from precjax.testing import check_rule
 
 CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES]

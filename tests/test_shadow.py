@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+
 from precjax import Shadow, Tracked, track
 
 RANDOM = np.random.default_rng(1)
@@ -167,7 +168,7 @@ def test_gradients():
     assert_observed(track(gradient, model="shadow")(W, ROWS), in_float64(gradient, W, ROWS))
     for correct in (False, True):
         tracked = track(lambda w: f(w, ROWS)[0], model=Shadow(correct=correct))
-        through = jax.jit(jax.grad(lambda w: tracked(w).value))
+        through = jax.jit(jax.grad(lambda w, tracked=tracked: tracked(w).value))
         np.testing.assert_allclose(through(W), gradient(W, ROWS), rtol=1e-5, atol=1e-7)
 
 

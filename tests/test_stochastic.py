@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+
 from precjax import Stochastic, Tracked, track
 from precjax.models.stochastic import StochasticTracked
 
