@@ -42,7 +42,7 @@ from precjax._rounding import (
     where,
 )
 from precjax.rules.compound import softmax_error, tightest
-from precjax.rules.decision import above, one_candidate
+from precjax.rules.decision import above, only_candidate
 from precjax.rules.integer import combine_integers, spoiled
 
 
@@ -71,7 +71,8 @@ def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     pattern = patterns.shifted_difference(*operands)
     if error is None or pattern is None or not is_inexact(outs[0].dtype):
         return [error]
-    largest = lax.bitwise_and(equal(outs[0], 0.0), one_candidate(pattern.operand, 1.0, pattern.axes))
+    # The difference is not 0 where an infinite maximum was replaced, as logsumexp does.
+    largest = lax.bitwise_and(equal(outs[0], 0.0), only_candidate(pattern.operand, 1.0, pattern.axes))
     return [where(largest, 0.0, error)]
 
 

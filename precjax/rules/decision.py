@@ -63,6 +63,12 @@ def one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     return lax.broadcast_in_dim(lax.eq(count, jnp.ones_like(count)), possible.shape, kept)
 
 
+def only_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
+    """Which numbers alone may be the extreme one along the axes."""
+    possible = candidates(Ball(x, error_dtype(dtype_of(x.value))), sign, axes)
+    return lax.bitwise_and(possible, one_candidate(x, sign, axes))
+
+
 def candidates(x: Ball, sign: float, axes: tuple[int, ...]) -> Any:
     """Which numbers may be the largest (sign 1) or smallest (-1) along the axes; NaN is one."""
     top, bottom = (x.high, x.low) if sign > 0 else (lax.neg(x.low), lax.neg(x.high))

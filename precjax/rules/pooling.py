@@ -67,7 +67,7 @@ def select_and_scatter_add(
     dtype = error_dtype(out.dtype)
     s, x = Ball(source, dtype), Ball(operand, dtype)
     windows = _Windows(operand.value.shape, source.value.shape, window_dimensions, window_strides, padding)
-    candidates = _candidates(windows, x, 1.0 if select_prim.name.startswith("g") else -1.0)
+    candidates = _candidates(windows, x, select_prim.name)
     error = _full(0.0 if s.absorbed is None else s.absorbed, source, dtype)
     disputed = less(1.0, sum(c.astype(dtype) for c in candidates))
     if x.exact:
@@ -88,14 +88,19 @@ def _full(value: Any, like: Annotated, dtype: Any) -> Any:
     return jnp.broadcast_to(jnp.asarray(value, dtype), like.value.shape)
 
 
-def _candidates(windows: _Windows, x: Ball, sign: float) -> list[Any]:
-    """Per offset, which windows' winner may be there: of equal numbers, such as the zeros after a relu, the first."""
-    value = times(x.value, sign)
+def _candidates(windows: _Windows, x: Ball, comparison: str) -> list[Any]:
+    """Per offset, which windows' winner may be there.
+
+    Of equal numbers, such as the zeros after a relu, the first wins by "ge" or "le", the last by "gt" or "lt".
+    """
+    value = times(x.value, 1.0 if comparison.startswith("g") else -1.0)
     reach = plus(x.absorbed if x.exact else x.reach, times(x.size, 2 * x.eps))
     tops = [windows.take(lax.add(value, reach), offset, -np.inf) for offset in windows.offsets]
     bottoms = [windows.take(lax.sub(value, reach), offset, -np.inf) for offset in windows.offsets]
     best = functools.reduce(lax.max, bottoms)
     before = [lax.full_like(best, -np.inf), *itertools.accumulate(bottoms[:-1], lax.max)]
+    if comparison in ("gt", "lt"):
+        before = before[:1] * len(before)
     found = []
     for offset, top, earlier in zip(windows.offsets, tops, before, strict=True):
         # A window of equal infinities, or of padding alone, has no certain winner.
