@@ -25,8 +25,13 @@ def comparisons(f, *args, model="probabilistic"):
     return zoo.compared(tracked, zoo.observed(f, tracked, *args))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", SMALL)
+LONG = {("transformer", "float32"), ("convolutions", "bfloat16")}  # the other format is tried in the short run
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [pytest.param(n, d, marks=[pytest.mark.long] * ((n, d) in LONG)) for n in SMALL for d in ("float32", "bfloat16")],
+)
 def test_realistic_at_every_layer(name, dtype):
     network = SMALL[name]().astype(dtype)
     rows = comparisons(network.layers, network.parameters, network.inputs)

@@ -82,17 +82,17 @@ class Probabilistic(RuleModel):
 
     def join(self, *terms: Any) -> Any:
         """Root of the sum of squares."""
-        present = [t for t in terms if t is not None]
+        # Constants are added: jaxlib 0.10.2 would square them first, to 0, and the scale to infinity.
+        constants = math.hypot(*(t for t in terms if isinstance(t, float)))
+        present = [t for t in terms if t is not None and not isinstance(t, float)]
         if len(present) < 2:
-            return present[0] if present else None
-        if all(isinstance(t, float) for t in present):
-            return math.hypot(*present)
-        dtype = next(t.dtype for t in present if not isinstance(t, float))
-        arrays = jnp.broadcast_arrays(*(jnp.asarray(t, dtype) for t in present))
-        smallest, largest = _invertible(dtype)
+            return plus(*present, constants)
+        arrays = jnp.broadcast_arrays(*present)
+        smallest, largest = _invertible(arrays[0].dtype)
         largest = lax.clamp(smallest, functools.reduce(lax.max, arrays), largest)
         unit = lax.div(jnp.ones_like(largest), largest)
-        return lax.mul(largest, lax.sqrt(plus(*(lax.square(lax.mul(t, unit)) for t in arrays))))
+        root = lax.sqrt(plus(*(lax.square(lax.mul(t, unit)) for t in arrays)))
+        return plus(lax.mul(largest, root), constants)
 
     def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
         """Root of the sum of squares."""
@@ -141,12 +141,15 @@ class Probabilistic(RuleModel):
         return where(less(certain, t), 0.0, where(less(likely, 1.0), likely, 1.0))
 
     def add(self, out: Any, a: Ball, b: Ball) -> Any:
-        """Root of the sum of squares, but where the smaller operand is nearly lost: there errors add up."""
-        error = self.total(out, a.absorbed, b.absorbed)
+        """Root of the sum of squares; errors add up where an operand is nearly lost, or may be the same every time."""
+        # A loop that adds one exact number again and again rounds the same way as long as the exponent stays.
         smaller = jnp.broadcast_to(lax.min(*jnp.broadcast_arrays(a.size, b.size)), out.shape)
-        rounding = times(lax.abs(out).astype(error.dtype), self.unit(out.dtype))
-        systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(error.dtype).smallest_normal)
-        return where(less(smaller, times(rounding, _STAGNANT)), maximum(systematic, 0.0), error)
+        rounding = times(lax.abs(out).astype(a.dtype), self.unit(out.dtype))
+        systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(a.dtype).smallest_normal)
+        if a.exact != b.exact:
+            return systematic
+        lost = less(smaller, times(rounding, _STAGNANT))
+        return where(lost, systematic, self.total(out, a.absorbed, b.absorbed))
 
 
 def partial_sums(terms: int, pairwise: bool) -> tuple[float, float]:
