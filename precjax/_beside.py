@@ -58,6 +58,19 @@ def beside(
     return both
 
 
+def of_some(f: Callable[..., Any], tree: Any, nodes: list[Any], places: list[int]) -> Callable[[list[Any]], Any]:
+    """The function of the arguments in some places of their flattened tree; the others stay what they are."""
+
+    def function(arrays: list[Any]) -> Any:
+        every = list(nodes)
+        for i, array in zip(places, arrays, strict=True):
+            every[i] = array
+        positional, named = jax.tree.unflatten(tree, every)
+        return f(*positional, **named)
+
+    return function
+
+
 def _is_tracked(x: Any) -> bool:
     return isinstance(x, Tracked)
 
@@ -120,14 +133,7 @@ def _compared(
     # Under jit, a static argument is what is no tracer.
     dynamic = [i for i, x in enumerate(nodes) if _is_tracked(x) or isinstance(x, jax.core.Tracer)]
 
-    def on_values(arrays: list[Any]) -> Any:
-        every = list(nodes)
-        for i, array in zip(dynamic, arrays, strict=True):
-            every[i] = array
-        positional, named = jax.tree.unflatten(tree, every)
-        return f(*positional, **named)
-
-    closed = jax.make_jaxpr(on_values)([_values(nodes[i]) for i in dynamic])
+    closed = jax.make_jaxpr(of_some(f, tree, nodes, dynamic))([_values(nodes[i]) for i in dynamic])
     leaves, structure = jax.tree.flatten(outputs)
     parts = [part for i in dynamic for part in _parts(nodes[i])]
     made = companion(model, closed, parts, leaves) if leaves else []

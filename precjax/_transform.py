@@ -14,7 +14,7 @@ import numpy as np
 from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
-from precjax._beside import beside, reference
+from precjax._beside import beside, of_some, reference
 from precjax._interpreter import given, interpret, is_control
 from precjax._samples import samples
 from precjax._tracked import Tracked
@@ -108,15 +108,8 @@ def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) 
     nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_tracked)
     values = [x.value if _is_tracked(x) else x for x in nodes]
     dynamic = [i for i, v in enumerate(values) if all(map(_is_array, jax.tree.leaves(v)))]
-
-    def on_values(arrays: list[Any]) -> Any:
-        every = list(values)
-        for i, array in zip(dynamic, arrays, strict=True):
-            every[i] = array
-        positional, named = jax.tree.unflatten(tree, every)
-        return f(*positional, **named)
-
-    closed, shape = jax.make_jaxpr(on_values, return_shape=True)([values[i] for i in dynamic])
+    function = of_some(f, tree, values, dynamic)
+    closed, shape = jax.make_jaxpr(function, return_shape=True)([values[i] for i in dynamic])
     annotated = [x for i in dynamic for x in _annotate(model, nodes[i])]
     results = interpret(model, closed, annotated)
     structure = jax.tree.structure(shape)

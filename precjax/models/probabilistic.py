@@ -41,8 +41,9 @@ class Probabilistic(RuleModel):
     Guarantee:
         Statistical, to first order: P(|value - exact| <= error) >= confidence if roundings are independent of each
         other and have mean zero. They are not where a computation repeats itself (the same increment added again and
-        again, one inexact number used everywhere in a sum): sums that stagnate are bounded by the worst case; errors
-        of a number that is used twice combine as if they were independent, but in x * x and x + x.
+        again, one inexact number used everywhere in a sum): sums that stagnate, and sums of an exact number and an
+        inexact one, are bounded by the worst case; errors of a number that is used twice combine as if they were
+        independent, but in x + x, x * x and x (1 + x).
 
     Raises:
         ValueError: if an option is unknown or the confidence is no probability.

@@ -23,7 +23,7 @@ from jax import lax
 from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._ball import Ball, read_error, subnormal
+from precjax._ball import Ball, subnormal
 from precjax._registry import rule
 from precjax._rounding import (
     computed_once,
@@ -37,12 +37,11 @@ from precjax._rounding import (
     opaque,
     plus,
     ratio,
-    reordered,
     times,
     where,
 )
 from precjax.rules.compound import softmax_error, tightest
-from precjax.rules.decision import above, only_candidate
+from precjax.rules.decision import only_candidate
 from precjax.rules.integer import combine_integers, spoiled
 
 
@@ -311,44 +310,3 @@ def _power_error(model: Any, a: Ball, y: int, out: Any) -> Any:
     farthest = ratio(1.0, lax.integer_pow(near, -y))
     moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
     return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=2 - y, steps=10 - y, flushed=2)
-
-
-@rule("max")
-def max_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """The winner's error where the winner is decided, else the larger of the two: max is nonexpansive."""
-    return [_extremum(model, operands, outs[0], True)]
-
-
-@rule("min")
-def min_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """As max."""
-    return [_extremum(model, operands, outs[0], False)]
-
-
-def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: bool) -> Any:
-    """first_wins: whether the first operand is the result where it is above the second."""
-    a, b = (Ball(x, error_dtype(out.dtype)) for x in operands)
-    ea, eb = read_error(a), read_error(b)
-    if ea is None and eb is None:
-        return None
-    larger, smaller = (ea, eb) if first_wins else (eb, ea)
-    zero = jnp.zeros((), a.dtype)
-    larger, smaller = (zero if e is None else e for e in (larger, smaller))
-    decided = where(
-        above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out)))
-    )
-    return where(lax.eq(out, out), reordered(decided), np.inf)
-
-
-def _same(ea: Any, eb: Any, out: Any) -> tuple[Any, Any]:
-    dtype = error_dtype(out.dtype)
-    return tuple(_full(0.0 if e is None else e, out, dtype) for e in (ea, eb))
-
-
-@rule("clamp")
-def clamp(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """clamp(low, x, high) = min(max(x, low), high)."""
-    low, x, high = operands
-    inner = lax.max(x.value, jnp.broadcast_to(low.value, outs[0].shape))
-    lower = max_(model, [x, low], [inner])[0]
-    return min_(model, [Annotated(inner, lower), high], outs)
