@@ -84,7 +84,7 @@ def network(name, dtype):
 
 
 # The others belong to the long run: compiling a gradient with random roundings takes tens of seconds.
-SHORT = {("perceptron 1", "bfloat16"), ("perceptron 8", "float32"), ("convolutions", "float32"), ("transformer", "bfloat16")}
+SHORT = {("perceptron 1", "bfloat16"), ("convolutions", "float32")}
 PAIRS = [(name, dtype) for name in NETWORKS for dtype in ("float32", "bfloat16")]
 
 
