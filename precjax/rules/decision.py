@@ -56,17 +56,24 @@ def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 
 def one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     """Along which lines one number alone may be the extreme one."""
-    ball = Ball(x, error_dtype(dtype_of(x.value)))
-    possible = candidates(ball, sign, axes).astype(jnp.float32)
-    count = lax.reduce_sum(possible, axes)
-    kept = [i for i in range(possible.ndim) if i not in axes]
-    return lax.broadcast_in_dim(lax.eq(count, jnp.ones_like(count)), possible.shape, kept)
+    return _alone(candidates(_ball(x), sign, axes), axes)
 
 
 def only_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     """Which numbers alone may be the extreme one along the axes."""
-    possible = candidates(Ball(x, error_dtype(dtype_of(x.value))), sign, axes)
-    return lax.bitwise_and(possible, one_candidate(x, sign, axes))
+    possible = candidates(_ball(x), sign, axes)
+    return lax.bitwise_and(possible, _alone(possible, axes))
+
+
+def _ball(x: Annotated) -> Ball:
+    return Ball(x, error_dtype(dtype_of(x.value)))
+
+
+def _alone(possible: Any, axes: tuple[int, ...]) -> Any:
+    """Along which lines one number is possible."""
+    count = lax.reduce_sum(possible.astype(jnp.float32), axes)
+    kept = [i for i in range(possible.ndim) if i not in axes]
+    return lax.broadcast_in_dim(lax.eq(count, jnp.ones_like(count)), possible.shape, kept)
 
 
 def candidates(x: Ball, sign: float, axes: tuple[int, ...]) -> Any:
