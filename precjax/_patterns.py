@@ -26,15 +26,6 @@ class Shifted(NamedTuple):
     axes: tuple[int, ...]
 
 
-class Softmax(NamedTuple):
-    """exp(shifted) / sum(exp(shifted) over axes), the sum taken in the dtype `accumulator`."""
-
-    shifted: Annotated
-    operand: Annotated
-    axes: tuple[int, ...]
-    accumulator: Any
-
-
 def made_by(x: Annotated, *names: str) -> bool:
     """Whether one of these primitives made the array."""
     return x.origin is not None and x.origin.eqn.primitive.name in names
@@ -53,20 +44,7 @@ def shifted_difference(a: Annotated, b: Annotated) -> Shifted | None:
 
 def part_of_sum(a: Annotated, b: Annotated) -> tuple[int, ...] | None:
     """The axes if b is the sum of a along them, perhaps in a wider format: a / b is at most 1 for non-negative a."""
-    return reduced_along(b, "reduce_sum", a, _before_move_or_cast)
-
-
-def softmax(a: Annotated, b: Annotated) -> Softmax | None:
-    """Whether a / b is a softmax."""
-    axes = part_of_sum(a, b)
-    a = _uncast(a)
-    if axes is None or not made_by(a, "exp"):
-        return None
-    exponent = a.origin.operands[0]
-    shift = shifted(exponent)
-    if shift is None or shift.axes != axes:
-        return None
-    return Softmax(exponent, shift.operand, axes, dtype_of(_chain(b, _before_move_or_cast)[-1].value))
+    return reduced_along(b, "reduce_sum", a, before_move_or_cast)
 
 
 def chosen_of_two(x: Annotated, extreme: Annotated) -> Annotated | None:
@@ -101,21 +79,21 @@ def _same(a: Annotated, b: Annotated) -> bool:
 
 def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
     """Whether x is exp(y - max(y)) over the same axes: its sum is at least 1."""
-    x = _uncast(x)
+    x = uncast(x)
     shift = shifted(x.origin.operands[0]) if made_by(x, "exp") else None
     return shift is not None and shift.axes == tuple(axes)
 
 
 def reduced_along(moved: Annotated, reduction: str, x: Annotated, step: Any = None) -> tuple[int, ...] | None:
     """The axes if `moved` is the reduction of x over them, laid out so that every element of x meets its own."""
-    chain = _chain(moved, step or _before_move)
-    if not made_by(chain[-1], reduction) or _uncast(chain[-1].origin.operands[0]) is not _uncast(x):
+    chain = chain_of(moved, step or before_move)
+    if not made_by(chain[-1], reduction) or uncast(chain[-1].origin.operands[0]) is not uncast(x):
         return None
     axes = tuple(chain[-1].origin.eqn.params["axes"])
-    return axes if _meets(chain, axes, np.shape(x.value)) else None
+    return axes if meets(chain, axes, np.shape(x.value)) else None
 
 
-def _chain(x: Annotated, step: Any) -> list[Annotated]:
+def chain_of(x: Annotated, step: Any) -> list[Annotated]:
     """From an array back to where `step` finds nothing before it."""
     chain = [x]
     while (previous := step(chain[-1])) is not None:
@@ -123,20 +101,32 @@ def _chain(x: Annotated, step: Any) -> list[Annotated]:
     return chain
 
 
-def _meets(chain: list[Annotated], axes: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+def moves_of(chain: list[Annotated]) -> tuple[Annotated, ...]:
+    """The steps of a chain that move elements, in the order of the program."""
+    return tuple(x for x in reversed(chain) if made_by(x, *_MOVES))
+
+
+def meets(chain: list[Annotated], axes: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     """Whether a reduction over axes of an array of this shape, moved along the chain, is laid out against it."""
-    places: list[int | None] | None = [d for d in range(len(shape)) if d not in axes]
-    for step in reversed(chain[:-1]):
-        places = _after_move(step, places)
-        if places is None:
-            return False
+    places = layout(chain, axes, len(shape))
+    if places is None:
+        return False
     lone = [d for d, n in enumerate(shape) if n == 1]
     wanted = [d if d not in axes and d not in lone else None for d in range(len(shape))]
     found = [None if d in lone else d for d in places]
     return found == wanted or (not places and not any(d is not None for d in wanted))
 
 
-def _before_move(x: Annotated) -> Annotated | None:
+def layout(chain: list[Annotated], axes: tuple[int, ...], ndim: int) -> list[int | None] | None:
+    """Which axis of an array, reduced over axes and moved along the chain, each axis of the result follows."""
+    places: list[int | None] | None = [d for d in range(ndim) if d not in axes]
+    for step in reversed(chain[:-1]):
+        if places is not None:
+            places = _after_move(step, places)
+    return places
+
+
+def before_move(x: Annotated) -> Annotated | None:
     """The operand of a move, or of a guard against infinities; None at the source."""
     if x.origin is None:
         return None
@@ -152,18 +142,18 @@ def _before_move(x: Annotated) -> Annotated | None:
     return None
 
 
-def _before_move_or_cast(x: Annotated) -> Annotated | None:
-    """As _before_move, and through casts between float formats, which are the identity in exact arithmetic."""
-    return x.origin.operands[0] if _is_cast(x) else _before_move(x)
+def before_move_or_cast(x: Annotated) -> Annotated | None:
+    """As before_move, and through casts between float formats, which are the identity in exact arithmetic."""
+    return x.origin.operands[0] if is_cast(x) else before_move(x)
 
 
-def _uncast(x: Annotated) -> Annotated:
-    while _is_cast(x):
+def uncast(x: Annotated) -> Annotated:
+    while is_cast(x):
         x = x.origin.operands[0]
     return x
 
 
-def _is_cast(x: Annotated) -> bool:
+def is_cast(x: Annotated) -> bool:
     return made_by(x, "convert_element_type") and all(is_inexact(dtype_of(v.value)) for v in (x, x.origin.operands[0]))
 
 
@@ -182,6 +172,8 @@ def _after_move(step: Annotated, places: list[Any]) -> list[Any] | None:
             return None
         following = iter(p for p, n in zip(places, before, strict=True) if n != 1)
         return [next(following) if n != 1 else None for n in after]
+    if name == "reduce_sum":  # over axes of length 1
+        return [p for d, p in enumerate(places) if d not in eqn.params["axes"]]
     return places
 
 
@@ -210,7 +202,7 @@ def normalized(a: Annotated, b: Annotated, quotient: bool) -> Normalized | None:
 
 def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotated | None) -> Normalized | None:
     """Follows the root back through eps, guards and moves to a sum of squares of what y is."""
-    chain = _chain(root, _before_variance)
+    chain = chain_of(root, _before_variance)
     source = chain[-1]
     names = [x.origin.eqn.primitive.name for x in chain if x.origin is not None]
     if names.count(function) != 1 or "rsqrt" in names and function == "sqrt" or not made_by(source, "reduce_sum"):
@@ -230,14 +222,14 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
         # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
         mean = squared(differences[0].origin.operands[1])
         centred = len(differences) == 1 and mean is not None and _is_centred(y, root_of, mean, axes, count)
-    return Normalized(count, scale) if centred and _meets(chain, axes, shape) else None
+    return Normalized(count, scale) if centred and meets(chain, axes, shape) else None
 
 
 def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ...], count: int) -> bool:
     """Whether y is x - mean, and `mean` the mean of x over axes."""
     if not made_by(y, "sub") or y.origin.operands[0] is not x:
         return False
-    moves = _chain(y.origin.operands[1], _before_move)
+    moves = chain_of(y.origin.operands[1], before_move)
     total = moves[-1].origin.operands if made_by(moves[-1], "div") else (None, None)
     if (
         moves[-1] is not mean
@@ -247,7 +239,7 @@ def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ..
         return False
     reduction = total[0].origin
     same = reduction.operands[0] is x and tuple(reduction.eqn.params["axes"]) == axes
-    return same and _meets([*moves, total[0]], axes, np.shape(x.value))
+    return same and meets([*moves, total[0]], axes, np.shape(x.value))
 
 
 def squared(x: Annotated) -> Annotated | None:
@@ -261,7 +253,7 @@ def squared(x: Annotated) -> Annotated | None:
 
 def _before_variance(x: Annotated) -> Annotated | None:
     """One step back from the root of a variance: through moves, eps >= 0, max(0, .), the division by n, - mean**2."""
-    if (previous := _before_move(x)) is not None or x.origin is None:
+    if (previous := before_move(x)) is not None or x.origin is None:
         return previous
     operands = x.origin.operands
     if made_by(x, "sqrt", "rsqrt", "div") or (made_by(x, "sub") and squared(operands[1]) is not None):

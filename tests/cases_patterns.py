@@ -44,6 +44,11 @@ def attention(q, k, v):
     return jax.nn.softmax(jnp.where(np.tril(np.ones((4, 4), bool)), scores, jnp.finfo(q.dtype).min)) @ v
 
 
+def softmax_of_narrow_exponentials(x):
+    e = jnp.exp(x - x.max(-1, keepdims=True)).astype(jnp.float32)
+    return e / e.sum(-1, keepdims=True)
+
+
 SQUARE = {
     "softmax": lambda x: jax.nn.softmax(x, axis=-1),
     "softmax over rows": lambda x: jax.nn.softmax(x, axis=0),
@@ -55,6 +60,7 @@ SQUARE = {
     "log_softmax masked by finfo.min": masked(jax.nn.log_softmax, None),
     "logsumexp": lambda x: jax.nn.logsumexp(x, axis=1),
     "logsumexp masked by -inf": masked(lambda x: jax.nn.logsumexp(x, axis=1), -np.inf),
+    "softmax of narrow exponentials": softmax_of_narrow_exponentials,
     "softmax by hand": lambda x: jnp.exp(x) / jnp.exp(x).sum(-1, keepdims=True),
     "softmax of sums": lambda x: jax.nn.softmax(jnp.cumsum(x, axis=1), axis=1) @ x.T,
     "layer norm": layer_norm,
@@ -65,7 +71,10 @@ SQUARE = {
     "cross entropy": cross_entropy,
     "gradient of cross entropy": jax.grad(cross_entropy),
     "gradient of softmax": jax.grad(lambda x: (jax.nn.softmax(x) * np.arange(5)).sum()),
+    "gradient of softmax squared": jax.grad(lambda x: (jax.nn.softmax(x) ** 2).sum()),
+    "gradient of log_softmax": jax.grad(lambda x: (jax.nn.log_softmax(x) * np.arange(5)).sum()),
     "gradient of logsumexp": jax.grad(lambda x: jax.nn.logsumexp(x, axis=0).sum()),
+    "gradient of logsumexp squared": jax.grad(lambda x: (jax.nn.logsumexp(x, axis=1, keepdims=True) ** 2).sum()),
     "gradient of layer norm": jax.grad(lambda x: (layer_norm(x) * np.arange(5)).sum()),
     "gradient of rms norm": jax.grad(lambda x: (rms_norm(x) * np.arange(5)).sum()),
     "gradient of relu": jax.grad(lambda x: (jax.nn.relu(x) ** 2).sum()),
@@ -79,6 +88,7 @@ SQUARE = {
 }
 FORMATS = {
     **dict.fromkeys(("softmax with where", "log_softmax", "layer norm of moments", "gradient of gelu"), (*FULL, "bfloat16")),
+    "softmax of narrow exponentials": ("bfloat16", "float16"),
     **dict.fromkeys(("softmax masked by -inf", "softmax masked by finfo.min", "logsumexp", "rms norm", "cross entropy"), FLOATS),
 }
 LOOSE = {"gradient of max", "softmax by hand"}

@@ -21,7 +21,7 @@ from precjax._registry import _RULES
 from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
-from precjax.rules import arithmetic, contraction, control_flow, decision
+from precjax.rules import arithmetic, contraction, control_flow, decision, softmax, softmax_gradient
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -87,6 +87,14 @@ def first_order(model, operands, outs, **params):
     return [model.total(outs[0], times(lax.abs(outs[0]).astype(x.dtype), x.error), ulps=2.2)]
 
 
+def no_other_terms(model, terms, p):
+    return (jnp.zeros_like(p),) * 2
+
+
+def no_mean(model, terms, p, dp, value, apart, dc):
+    return [times(dp, apart), times(p, dc)]
+
+
 def rounding_of_fewer(terms_left_out):
     return lambda self, n, d, pairwise=False, one_sign=False: (max(n - 1 - terms_left_out(n), 0) * format_of(d).unit_roundoff, 0.0)
 
@@ -130,7 +138,8 @@ FAULTS = {
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
     "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
-    "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
+    "patterns: only its own term moves a softmax": Fault((softmax, "_parts"), no_other_terms, ("softmax", "logsumexp", "attention")),
+    "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
 }
 
 

@@ -40,9 +40,11 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.compound import softmax_error, tightest
+from precjax.rules.compound import tightest
 from precjax.rules.decision import only_candidate
 from precjax.rules.integer import combine_integers, spoiled
+from precjax.rules.softmax import log_softmax_error, log_sum_exp_error, softmax_error
+from precjax.rules.softmax_gradient import softmax_gradient_error
 
 
 def balls(model: Any, operands: Sequence[Annotated], out: Any) -> list[Ball]:
@@ -52,8 +54,9 @@ def balls(model: Any, operands: Sequence[Annotated], out: Any) -> list[Ball]:
 
 @rule("add")
 def add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Errors add up."""
-    return [_sum(model, operands, outs[0], 1)]
+    """Errors add up; log S + max(x) is a log-sum-exp."""
+    error = _sum(model, operands, outs[0], 1)
+    return [None if error is None else log_sum_exp_error(model, operands, outs[0], error)]
 
 
 @rule("add_any")
@@ -69,7 +72,7 @@ def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     error = _sum(model, operands, outs[0], -1)
     pattern = patterns.shifted_difference(*operands)
     if error is None or pattern is None or not is_inexact(outs[0].dtype):
-        return [error]
+        return [None if error is None else log_softmax_error(model, operands, outs[0], error)]
     # The difference is not 0 where an infinite maximum was replaced, as logsumexp does.
     largest = lax.bitwise_and(equal(outs[0], 0.0), only_candidate(pattern.operand, 1.0, pattern.axes))
     return [where(largest, 0.0, error)]
@@ -163,6 +166,9 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     for scale, x in ((a, b), (b, a)):
         if _is_power_of_two(scale.operand.known):
             return [_scaled(model, x, abs(scale.operand.known.low), out)]
+    error = softmax_gradient_error(model, operands, out, a.dtype)
+    if error is not None:
+        return [error]
     error = model.total(out, *_product_terms(a, b, a.absorbed, b.absorbed), flushed=2)
     error = tightest(model, operands, out, error, quotient=False)
     return [_lowered_by_complement(model, a, b, out, error)]
