@@ -1,0 +1,57 @@
+"""The FPBench programs, in one compiled function per format: every bound holds, and certificates are as good as the truth."""
+
+import contextlib
+
+import fpbench
+import jax
+import numpy as np
+import pytest
+
+import precjax
+from precjax.testing import check_rule
+
+POINTS = 6
+
+
+def inputs(dtype, seed=0):
+    """Random arguments of every program, arrays of a few points."""
+    random = np.random.default_rng(seed)
+    return {
+        name: tuple(random.uniform(*limits, POINTS).astype(dtype) for limits in program.ranges)
+        for name, program in fpbench.PROGRAMS.items()
+    }
+
+
+def suite(arguments):
+    """All programs."""
+    return {name: fpbench.PROGRAMS[name].f(*args) for name, args in arguments.items()}
+
+
+# Certificates are within 5% of the deviation; a bound from one run in the same format may be so many times larger.
+CEILINGS = {"certified": 1.05, "worst_case": 10.0}
+# Pairs of float64 numbers take long to compile: the short run has every eighth program.
+RUNS = [
+    ("float32", "worst_case", 1), ("float64", "worst_case", 1), ("float32", "certified", 1), ("float64", "certified", 8),
+    pytest.param("float64", "certified", 1, marks=pytest.mark.long),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dtype", "model", "stride"), RUNS)
+def test_bounds_hold_and_are_tight(dtype, model, stride, record_property):
+    arguments = inputs(dtype)
+    arguments = {name: arguments[name] for name in list(arguments)[::stride]}
+    f = jax.jit(suite) if model == "certified" else suite  # certificates are for the compiled program, bit for bit
+    with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
+        run = check_rule(f, arguments, model=model, modes=("plain",), points=1)
+        assert all(np.isfinite(e).all() for e in jax.tree.leaves(run.tracked.error))
+    seen = run.tightness[np.isfinite(run.tightness)]
+    record_property("summary", f"{len(arguments)} programs, median tightness {np.median(seen):.4g}, 90% below {np.quantile(seen, 0.9):.4g}")
+    assert np.median(seen) <= CEILINGS[model]
+
+
+def test_shadow_sees_the_same_errors():
+    """To first digits: the signed error of the shadow is the size that is certified."""
+    arguments = {name: inputs("float32")[name] for name in list(fpbench.PROGRAMS)[::4]}
+    shadow, certified = (precjax.track(suite, model=model)(arguments) for model in ("shadow", "certified"))
+    for name in arguments:
+        np.testing.assert_allclose(np.abs(shadow.error[name]), certified.error[name], rtol=1e-3, atol=1e-12, err_msg=name)
