@@ -51,11 +51,30 @@ def beside(
     def both(*args: Any, **kwargs: Any) -> Tracked:
         value = _values((args, kwargs))
         value = plain(*value[0], **value[1])
-        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value)):
+        traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value))
+        if model.device is not None:
+            return model.result(value, *_elsewhere(compiled, model.device, traced, args, kwargs, value))
+        if traced:
             value = settled(value)
         return model.result(value, *compiled(*args, precjax_outputs=value, **kwargs))
 
     return both
+
+
+def _elsewhere(
+    compiled: Callable[..., Any], device: Any, traced: bool, args: Any, kwargs: Any, outputs: Any
+) -> tuple[Any, ...]:
+    """The companion, run on a device; its results are brought to where the program's are."""
+    if traced:
+        raise ValueError(
+            f"device={device!r}: the reference runs on its own device, so it cannot become part of another program; "
+            f"call the tracked function outside jit, grad, vmap and scan"
+        )
+    place = jax.devices(device)[0] if isinstance(device, str) else device
+    moved = lambda tree: jax.tree.map(lambda x: jax.device_put(x, place) if isinstance(x, jax.Array) else x, tree)  # noqa: E731
+    with jax.default_device(place):
+        fields = compiled(*moved(args), precjax_outputs=moved(outputs), **moved(kwargs))
+    return tuple(jax.tree.map(lambda x, value: jax.device_put(x, value.sharding), field, outputs) for field in fields)
 
 
 def of_some(f: Callable[..., Any], tree: Any, nodes: list[Any], places: list[int]) -> Callable[[list[Any]], Any]:

@@ -150,7 +150,7 @@ def transform(
     """
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
-    key = (model, signatures, name, str(inline), jax.config.jax_enable_x64)
+    key = (model, signatures, name, str(inline), jax.config.jax_enable_x64, str(jax.config.jax_default_device))
     if key not in made:
         made[key] = _transform(model, jaxpr, args, signatures, name, inline)
     return made[key]

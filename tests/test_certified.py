@@ -3,6 +3,8 @@
 import copy
 import itertools
 import pickle
+import subprocess
+import sys
 
 import cases_elementwise
 import jax
@@ -348,6 +350,34 @@ def test_bad_input(name):
     call, error, message = BAD[name]
     with pytest.raises(error, match=message):
         call()
+
+
+ELSEWHERE = """
+import jax, jax.numpy as jnp, numpy as np, precjax
+jax.config.update("jax_num_cpu_devices", 2)
+here, there = jax.devices()
+w = jax.device_put(jnp.linspace(-1, 1, 400).reshape(20, 20), here)
+f = lambda x, scale: {"y": jnp.tanh(x @ w) * scale, "n": x.size}
+x = precjax.Tracked(jax.device_put(jnp.ones((3, 20)), here), jnp.float32(1e-6))
+for model in (precjax.Certified, precjax.Shadow):
+    near, far = (precjax.track(f, model=model(device=device))(x, 2.0) for device in (None, there))
+    assert all(leaf.devices() == {here} for leaf in jax.tree.leaves(far)), jax.tree.map(lambda leaf: leaf.devices(), far)
+    jax.tree.map(np.testing.assert_array_equal, near, far)
+state = precjax.track(f, model=precjax.Certified(device="cpu"))(x, 2.0)
+again = precjax.track(jnp.sin, model=precjax.Certified(device=there))(precjax.Tracked(state.value["y"], state.error["y"]))
+assert np.isfinite(again.error).all()
+"""
+
+
+def test_the_reference_runs_on_another_device():
+    subprocess.run([sys.executable, "-c", ELSEWHERE], check=True)
+
+
+def test_another_device_is_no_part_of_a_program():
+    with pytest.raises(ValueError, match="outside jit"):
+        jax.jit(track(jnp.sin, model=precjax.Certified(device="cpu")))(1.0)
+    with pytest.raises(ValueError, match="device=3"):
+        precjax.Certified(device=3)
 
 
 def test_missing_rules():

@@ -27,6 +27,8 @@ class ErrorModel(abc.ABC):
     # Whether an argument's error may be negative, and whether derivatives pass through the values of the model.
     signed: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    # Where what runs beside the program runs; None for where the program does.
+    device: ClassVar[Any] = None
 
     def __post_init__(self) -> None:
         """Checks the options.

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -26,11 +27,20 @@ class Widened(ErrorModel, abc.ABC):
     `enter`, `compare` and `result` are what `precjax._beside` needs to set the reference beside the program.
 
     Attributes:
+        device: where the reference runs: None for where the program does, a platform ("cpu") or a ``jax.Device``.
         fields: how many arrays `compare` returns.
     """
 
+    device: Any = None
+
     differentiable: ClassVar[bool] = False
     fields: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        if not (self.device is None or isinstance(self.device, (str, jax.Device))):
+            raise ValueError(f"device={self.device!r}: expected None, the name of a platform ('cpu'), or a jax.Device")
 
     def fit(self, jaxpr: Any) -> Widened:
         """Pairs for a program with float64 in it."""

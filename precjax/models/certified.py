@@ -52,6 +52,9 @@ class Certified(Widened, WorstCase):
 
     Args:
         reference: "wider": float64 for programs of formats up to float32, pairs for programs with float64.
+        device: where the reference runs: None for where the program does; "cpu", another platform or a ``jax.Device``
+            to certify results of a device that has no table of ulps, or no fast float64. Such a call cannot be part of
+            another program.
         contraction: how errors of the reference pass through matrix products: "componentwise", or "normwise", which is
             faster and a little looser. Either is far below the error that it certifies until some twenty layers deep.
         missing: "raise" or "inf": what a primitive without a rule does.
@@ -65,7 +68,8 @@ class Certified(Widened, WorstCase):
         there.
 
     Raises:
-        ValueError: if an option is unknown; when called, if the program computes in float64 and with complex numbers.
+        ValueError: if an option is unknown; when called, if the program computes in float64 and with complex numbers,
+            or if a device is given and the call is traced.
 
     Example:
         >>> import jax.numpy as jnp, precjax

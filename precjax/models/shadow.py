@@ -32,6 +32,8 @@ class Shadow(Widened, Bare):
     Args:
         correct: return the corrected value, value - error rounded to the value's format, in place of the value (the
             CENA method); the error is then what is left.
+        device: where the reference runs: None for where the program does, a platform ("cpu") or a ``jax.Device``. Such
+            a call cannot be part of another program.
         missing: of no effect: a shadow needs no rules.
         strict: must be False: an observation has no error inf.
 

@@ -65,8 +65,10 @@ class UnknownPlatformError(NotImplementedError):
 
 
 def current() -> Platform:
-    """The platform that JAX compiles for by default."""
-    return platform(jax.default_backend())
+    """The platform that JAX compiles for: that of ``jax.default_device``, if one is set."""
+    device = jax.config.jax_default_device
+    name = device if isinstance(device, str) else getattr(device, "platform", None)
+    return platform(name.partition(":")[0] if name else jax.default_backend())
 
 
 @functools.cache
