@@ -1,18 +1,21 @@
 """precjax: how many digits of this number are right, where were the others lost, and what should I do about it?"""
 
+from precjax._hooks import Hook
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
-from precjax.analysis import ModelComparison, compare_models
+from precjax.analysis import ModelComparison, Report, compare_models, report
 from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochastic, WorstCase
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
     "Certified",
     "ErrorModel",
+    "Hook",
     "MissingRuleError",
     "ModelComparison",
     "Probabilistic",
+    "Report",
     "Shadow",
     "Stochastic",
     "Tracked",
@@ -21,6 +24,7 @@ __all__ = [
     "compare_models",
     "defrule",
     "missing_rules",
+    "report",
     "rounded",
     "track",
 ]

@@ -17,6 +17,7 @@ import jax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known, Origin, constant
 from precjax._facts import infer
+from precjax._hooks import Watch, called_at, inside, place_of_caller
 
 _CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
 
@@ -55,12 +56,17 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     def read(atom: Any) -> Annotated:
         return model.admit(constant(atom.val)) if compat.is_literal(atom) else env[atom]
 
+    watch = Watch(model)
     for eqn, dead in _schedule(body):
         with compat.source_context(eqn):
-            results = apply(model, eqn, [read(atom) for atom in eqn.invars])
+            operands = [read(atom) for atom in eqn.invars]
+            results = apply(model, eqn, operands)
+            if not is_control(eqn.primitive.name):
+                watch.add(eqn, operands, results)
         env.update(zip(eqn.outvars, results, strict=True))
         for var in dead:
             env.pop(var, None)
+    watch.deliver()
     return [read(atom) for atom in body.outvars]
 
 
@@ -73,7 +79,8 @@ def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Runs one equation."""
     handler = _CONTROL.get(eqn.primitive.name)
     if handler is not None:
-        results = handler(model, eqn, operands)
+        with called_at(model, eqn):
+            results = handler(model, eqn, operands)
         return [x._replace(origin=x.origin or Origin(eqn, tuple(operands), i)) for i, x in enumerate(results)]
     pairs = model.apply(eqn, operands)
     return [
@@ -150,7 +157,9 @@ def transform(
     """
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
-    key = (model, signatures, name, str(inline), jax.config.jax_enable_x64, str(jax.config.jax_default_device))
+    place = place_of_caller() if model.hooks else None  # hooks tell callers apart that share a jaxpr
+    settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device)
+    key = (model, signatures, name, str(inline), place, settings)
     if key not in made:
         made[key] = _transform(model, jaxpr, args, signatures, name, inline)
     return made[key]
@@ -166,7 +175,8 @@ def _transform(
         outputs[:] = map(signature, results)
         return flatten(results)
 
-    closed = jax.make_jaxpr(paired)(*flatten(args))
+    with inside():
+        closed = jax.make_jaxpr(paired)(*flatten(args))
     function = compat.as_function(closed)
 
     def call(*leaves: Any) -> list[Any]:

@@ -6,12 +6,15 @@ Everything here is either a name that moved between JAX 0.10 and 0.12, or a piec
 from __future__ import annotations
 
 import contextlib
+import os
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jaxlib
 from jax import lax
+from jax._src import source_info_util as private_source_info
 from jax.extend import core as jex
 from jax.extend import source_info_util
 from jax.extend.core import primitives
@@ -160,6 +163,32 @@ def platform_switch(platforms: Sequence[Any], branches: Sequence[Callable[..., A
 def source_line(eqn: Any) -> str:
     """The user's line of an equation, as ``file.py:12 (function)``."""
     return source_info_util.summarize(eqn.source_info) or "(inside a library)"
+
+
+def source_place(eqn: Any) -> tuple[str, str] | None:
+    """("file.py:12", function) of an equation: the innermost line outside of installed packages, if there is one."""
+    frames = list(private_source_info.user_frames(eqn.source_info.traceback))
+    own = [frame for frame in frames if not _is_installed(frame.file_name)]
+    for frame in (own or frames)[:1]:
+        return f"{os.path.basename(frame.file_name)}:{frame.start_line}", frame.function_name
+    return None
+
+
+def is_library_call(eqn: Any) -> bool:
+    """Whether an equation calls a function of an installed package, whose jaxpr may come from another call's trace."""
+    if eqn.primitive.name in ("scan", "while", "cond") or not (inner := inner_jaxprs(eqn)):
+        return False
+    info = getattr(open_jaxpr(inner[0]), "debug_info", None)
+    return _is_installed((getattr(info, "func_src_info", None) or "").rpartition(" at ")[2])
+
+
+def _is_installed(file_name: str) -> bool:
+    return file_name.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+
+
+def name_stack() -> str:
+    """The path of names, of modules and transformations, under which the program is traced."""
+    return str(source_info_util.current_name_stack())
 
 
 @contextlib.contextmanager

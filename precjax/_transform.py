@@ -15,6 +15,7 @@ from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
 from precjax._beside import beside, of_some, reference
+from precjax._hooks import Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
 from precjax._samples import samples
 from precjax._tracked import Tracked
@@ -30,6 +31,7 @@ def track(
     static_argnames: str | Iterable[str] | None = None,
     missing: str | None = None,
     strict: bool | None = None,
+    hooks: Iterable[Hook] = (),
 ) -> Callable[..., Tracked]:
     """Computes, next to every value of a function, the error of that value.
 
@@ -43,6 +45,7 @@ def track(
             model says if None, which is ``"raise"`` for a model given by name.
         strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are
             frozen: the exact program is the one that keeps them. As the model says if None, False by name.
+        hooks: instances of `Hook` that see every equation, while the program is traced and whenever it runs.
 
     Returns:
         A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees
@@ -58,8 +61,8 @@ def track(
 
     Raises:
         TypeError: if `f` is not callable or `model` is no model.
-        ValueError: if an option is unknown, or an argument's error is negative, NaN or of another structure than its
-            value.
+        ValueError: if an option is unknown, an argument's error is negative, NaN or of another structure than its
+            value, or there are hooks and the model carries no errors along with the values.
         MissingRuleError: at the call, if a primitive has no rule.
 
     Example:
@@ -70,10 +73,17 @@ def track(
     if not callable(f):
         raise TypeError(f"track(f={f!r}): f must be a function, got {type(f).__name__}")
     options = {"missing": missing, "strict": strict}
-    chosen = dataclasses.replace(resolve(model), **{k: v for k, v in options.items() if v is not None})
+    chosen = dataclasses.replace(
+        resolve(model), hooks=check_hooks(hooks), **{k: v for k, v in options.items() if v is not None}
+    )
 
     static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
     companion = _companion(chosen)
+    if companion is not None and chosen.hooks:
+        raise ValueError(
+            f"hooks with model={model!r}: its errors come from a run beside the program, so equations have none of "
+            f"their own. Use 'worst_case' or 'probabilistic'"
+        )
     run = _interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
 
     @functools.wraps(f)

@@ -1,5 +1,6 @@
-"""What to do with errors: tables and verdicts, one file each."""
+"""What the numbers say: one analysis per file."""
 
 from precjax.analysis.compare_models import ModelComparison, compare_models
+from precjax.analysis.report import Report, report
 
-__all__ = ["ModelComparison", "compare_models"]
+__all__ = ["ModelComparison", "Report", "compare_models", "report"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from precjax._tracked import Tracked
 from precjax._transform import track
+from precjax.analysis._table import number, table
 from precjax.models import ErrorModel, resolve
 from precjax.platforms import UnknownPlatformError
 from precjax.rules.control_flow import is_plain
@@ -39,27 +40,15 @@ class ModelComparison:
         """A table, the models of each output below one another."""
         cells = [("output", "value", "observed", "model", "error", "error/observed", "exact bits")]
         cells += [_cells(row, previous) for previous, row in zip([None, *self.rows], self.rows, strict=False)]
-        widths = [max(len(line[i]) for line in cells if i < 4 or len(line) > 5) for i in range(len(cells[0]))]
-        return "\n".join(_line(line, widths) for line in cells)
+        return table(cells, left=(0, 3))
 
 
 def _cells(row: dict[str, Any], previous: dict[str, Any] | None) -> tuple[str, ...]:
     same = previous is not None and previous["output"] == row["output"]
-    leaf = ("", "", "") if same else (row["output"], _number(row["value"]), _number(row["observed"]))
+    leaf = ("", "", "") if same else (row["output"], number(row["value"]), number(row["observed"]))
     if row["refused"] is not None:
         return (*leaf, row["model"], "refused: " + row["refused"].split(". ")[0])
-    return (*leaf, row["model"], _number(row["error"]), _number(row["ratio"]), f"{row['exact_bits']:.1f}")
-
-
-def _number(x: float | None) -> str:
-    return "-" if x is None else f"{x:.3g}"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right; a reason, the fifth of five, goes on to the end of the line."""
-    left = (0, 3) if len(cells) > 5 else (0, 3, 4)
-    padded = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=False))]
-    return "  ".join(padded).rstrip()
+    return (*leaf, row["model"], number(row["error"]), number(row["ratio"]), f"{row['exact_bits']:.1f}")
 
 
 def compare_models(

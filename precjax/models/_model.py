@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._hooks import Hook
 from precjax._registry import MissingRuleError
 
 
@@ -19,10 +20,12 @@ class ErrorModel(abc.ABC):
     Attributes:
         missing: what a primitive without a rule does: "raise" MissingRuleError, or "inf".
         strict: whether bits of an inexact float that are read as an integer give error inf (otherwise they are frozen).
+        hooks: what sees every equation; set by ``track(f, hooks=...)``.
     """
 
     missing: str = "raise"
     strict: bool = False
+    hooks: tuple[Hook, ...] = dataclasses.field(default=(), repr=False)
 
     # Whether an argument's error may be negative, and whether derivatives pass through the values of the model.
     signed: ClassVar[bool] = False
