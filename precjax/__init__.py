@@ -4,28 +4,45 @@ from precjax._hooks import Hook
 from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
-from precjax.analysis import ModelComparison, Report, compare_models, report
+from precjax.analysis import (
+    Comparison,
+    ModelComparison,
+    PrecisionError,
+    Report,
+    Tolerance,
+    compare,
+    compare_models,
+    guard,
+    report,
+    tolerances,
+)
 from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochastic, WorstCase
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
     "Certified",
+    "Comparison",
     "ErrorModel",
     "Hook",
     "MissingRuleError",
     "ModelComparison",
+    "PrecisionError",
     "Probabilistic",
     "Report",
     "Shadow",
     "Stochastic",
+    "Tolerance",
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
+    "compare",
     "compare_models",
     "defrule",
+    "guard",
     "missing_rules",
     "report",
     "rounded",
+    "tolerances",
     "track",
 ]
 

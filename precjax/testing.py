@@ -16,8 +16,9 @@ from flint import arb, fmpq
 from precjax._judge import Undecidable, evaluate_jaxpr, lift
 from precjax._judge.number import ball, is_finite
 from precjax._judge.point import held, is_key
+from precjax.analysis.compare import assert_close
 
-__all__ = ["Checked", "Undecidable", "assert_encloses", "check_rule", "exact"]
+__all__ = ["Checked", "Undecidable", "assert_close", "assert_encloses", "check_rule", "exact"]
 
 # Wide enough to subtract any two floats of one format without rounding.
 _JUDGING_PRECISION = 4096

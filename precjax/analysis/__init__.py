@@ -1,6 +1,20 @@
 """What the numbers say: one analysis per file."""
 
+from precjax.analysis.compare import Comparison, compare
 from precjax.analysis.compare_models import ModelComparison, compare_models
+from precjax.analysis.guard import PrecisionError, guard
 from precjax.analysis.report import Report, report
+from precjax.analysis.tolerances import Tolerance, tolerances
 
-__all__ = ["ModelComparison", "Report", "compare_models", "report"]
+__all__ = [
+    "Comparison",
+    "ModelComparison",
+    "PrecisionError",
+    "Report",
+    "Tolerance",
+    "compare",
+    "compare_models",
+    "guard",
+    "report",
+    "tolerances",
+]

@@ -124,25 +124,43 @@ def report(
     """
     if by not in _KEYS:
         raise ValueError(f"by={by!r}: expected one of {', '.join(map(repr, _KEYS))}")
-    hook = _Summaries()
+    hook = Summaries()
     tracked = track(f, model=model, hooks=[hook], **options)
 
     @functools.wraps(f)
     def reported(*args: Any, **kwargs: Any) -> Report:
-        hook.seen.clear()
-        result = tracked(*args, **kwargs)
-        jax.block_until_ready(result)
-        jax.effects_barrier()
+        result = hook.watch(tracked, *args, **kwargs)
         return Report(result, by, _rows(hook.seen, _KEYS[by]))
 
     return reported
 
 
-class _Summaries(Hook):
-    """Collects a few numbers per run of every equation that computes with floats."""
+class Summaries(Hook):
+    """Collects a few numbers per run of every equation that computes with floats.
+
+    Attributes:
+        seen: by place: sums of bits over the ``runs``, extremes of what else there is, ``order`` in the program.
+    """
 
     def __init__(self) -> None:
+        """Nothing yet."""
         self.seen: dict[Site, dict[str, float]] = {}
+
+    def watch(self, tracked: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs a function that this hook sees, to its end.
+
+        Args:
+            tracked: made by `track` with this hook.
+            *args: its arguments.
+            **kwargs: its keyword arguments.
+
+        Returns:
+            Its result; `seen` is of this run.
+        """
+        self.seen.clear()
+        result = jax.block_until_ready(tracked(*args, **kwargs))
+        jax.effects_barrier()
+        return result
 
     def trace(self, equation: Equation) -> Any:
         """Sums and extremes of what goes in and comes out; None where elements are only moved.
@@ -180,8 +198,8 @@ class _Summaries(Hook):
 
 
 _EXTREMES: dict[str, Callable[[float, float], float]] = {
-    "worst": min, "smallest": min, "largest": max, "overflow_margin": min, "underflow_margin": min, "cancelled": max,
-    "undecided": max,
+    "fewest": min, "worst": min, "smallest": min, "largest": max, "overflow_margin": min, "underflow_margin": min,
+    "cancelled": max, "undecided": max,
 }  # fmt: skip
 
 
@@ -236,6 +254,13 @@ def _sums_of(x: Tracked) -> _Sums:
     return _Sums(total / size.size, missed / size.size, worst, smallest, largest, fmt.digits, limits)
 
 
+def exact_bits_of(x: Tracked) -> Any:
+    """-log2 of the mean error over the mean size, a traced scalar."""
+    sums = _sums_of(x)
+    bits = jnp.clip(jnp.log2(sums.size / jnp.where(sums.error > 0, sums.error, 1)), 0, sums.digits)
+    return jnp.where(sums.error > 0, bits, jnp.where(sums.relative > 0, 0, sums.digits))
+
+
 def _combined(a: Any, b: Any) -> Any:
     return a[0] + b[0], a[1] + b[1], jnp.maximum(a[2], b[2]), jnp.minimum(a[3], b[3]), jnp.maximum(a[4], b[4])
 
@@ -251,6 +276,7 @@ def _summary(site: Site, data: dict[str, Any]) -> dict[str, float]:
         "bits_in": min(_bits(x.size, x.error, x.relative, x.digits) for x in operands),
         "bits_out": _bits(result.size, result.error, result.relative, result.digits),
         "without_rounding": _bits(result.size, data["propagated"], data["propagated"], math.inf),
+        "fewest": _bits(result.size, result.error, result.relative, result.digits),
         "worst": _bits(1.0, result.relative, result.relative, result.digits),
         "smallest": float(result.smallest),
         "largest": float(result.largest),
