@@ -5,11 +5,13 @@ from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
 from precjax.analysis import (
+    Blame,
     Comparison,
     ModelComparison,
     PrecisionError,
     Report,
     Tolerance,
+    blame,
     compare,
     compare_models,
     guard,
@@ -21,6 +23,7 @@ from precjax.platforms import UnknownPlatformError
 
 __all__ = [
     "Certified",
+    "Blame",
     "Comparison",
     "ErrorModel",
     "Hook",
@@ -35,6 +38,7 @@ __all__ = [
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
+    "blame",
     "compare",
     "compare_models",
     "defrule",

@@ -165,6 +165,13 @@ def transform(
     return made[key]
 
 
+def forget_transformed(model: Any) -> None:
+    """Drops what was transformed for a model that lives no longer than one trace."""
+    for made in _TRANSFORMED.values():
+        for key in [key for key in made if key[0] is model]:
+            del made[key]
+
+
 def _transform(
     model: Any, jaxpr: Any, args: Sequence[Annotated], signatures: tuple[Signature, ...], name: str, inline: Any
 ) -> Transformed:

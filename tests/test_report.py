@@ -1,7 +1,6 @@
 """Reports name the line where the bits go, whatever the program is made of."""
 
 import gc
-import inspect
 import json
 
 import culprits
@@ -15,23 +14,16 @@ from jax import lax
 import precjax
 
 
-def marked_line(f):
-    """file.py:12 of the line marked as the culprit."""
-    lines, start = inspect.getsourcelines(f)
-    (found,) = [start + i for i, line in enumerate(lines) if line.rstrip().endswith("# culprit")]
-    return f"culprits.py:{found} "
-
-
 @pytest.mark.parametrize(("f", "args"), culprits.CULPRITS, ids=lambda x: getattr(x, "__name__", ""))
 def test_the_culprit_comes_first(f, args):
     found = precjax.report(f)(*args)
-    assert found.rows[0]["where"].startswith(marked_line(f)), str(found)
+    assert found.rows[0]["where"].startswith(culprits.line_of(f)), str(found)
 
 
 @pytest.mark.parametrize(("f", "args"), culprits.CULPRITS[::5], ids=lambda x: getattr(x, "__name__", ""))
 def test_the_culprit_comes_first_under_jit(f, args):
     found = precjax.report(lambda *args: jax.jit(f)(*args) * 1)(*args)
-    assert found.rows[0]["where"].startswith(marked_line(f)), str(found)
+    assert found.rows[0]["where"].startswith(culprits.line_of(f)), str(found)
 
 
 def test_mathematics_or_algorithm():

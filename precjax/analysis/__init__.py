@@ -1,5 +1,6 @@
 """What the numbers say: one analysis per file."""
 
+from precjax.analysis.blame import Blame, blame
 from precjax.analysis.compare import Comparison, compare
 from precjax.analysis.compare_models import ModelComparison, compare_models
 from precjax.analysis.guard import PrecisionError, guard
@@ -7,11 +8,13 @@ from precjax.analysis.report import Report, report
 from precjax.analysis.tolerances import Tolerance, tolerances
 
 __all__ = [
+    "Blame",
     "Comparison",
     "ModelComparison",
     "PrecisionError",
     "Report",
     "Tolerance",
+    "blame",
     "compare",
     "compare_models",
     "guard",

@@ -27,7 +27,7 @@ from precjax.analysis._picture import picture
 from precjax.analysis._table import number, table
 from precjax.models import ErrorModel
 
-_KEYS: dict[str, Callable[[Site], str]] = {
+KEYS: dict[str, Callable[[Site], str]] = {
     "line": lambda site: f"{site.line} ({site.function})" if site.function else site.line,
     "module": lambda site: ("gradient of " if site.backward else "") + (site.module or "(no module)"),
     "primitive": lambda site: site.primitive,
@@ -122,15 +122,15 @@ def report(
         >>> found.rows[0]["where"]
         'sub'
     """
-    if by not in _KEYS:
-        raise ValueError(f"by={by!r}: expected one of {', '.join(map(repr, _KEYS))}")
+    if by not in KEYS:
+        raise ValueError(f"by={by!r}: expected one of {', '.join(map(repr, KEYS))}")
     hook = Summaries()
     tracked = track(f, model=model, hooks=[hook], **options)
 
     @functools.wraps(f)
     def reported(*args: Any, **kwargs: Any) -> Report:
         result = hook.watch(tracked, *args, **kwargs)
-        return Report(result, by, _rows(hook.seen, _KEYS[by]))
+        return Report(result, by, _rows(hook.seen, KEYS[by]))
 
     return reported
 
