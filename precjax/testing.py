@@ -22,6 +22,7 @@ __all__ = ["Checked", "Undecidable", "assert_encloses", "check_rule", "exact"]
 # Wide enough to subtract any two floats of one format without rounding.
 _JUDGING_PRECISION = 4096
 _COPIES = 2
+_NEXT_TO_ONE = fmpq(2**64 - 1, 2**64)  # a point on the edge of a disc is known as a ball only, which must lie inside
 _TO_BALLS = np.frompyfunc(ball, 1, 1)
 
 
@@ -299,7 +300,7 @@ def _moved(value, error, fraction, random):
         if not is_finite(v):
             return v
         if type(v) is acb:
-            return _in_disc(v, e, lift(fraction())[()], random)
+            return _in_disc(v, e, lift(fraction())[()] * _NEXT_TO_ONE, random)
         radius = e if is_finite(e) else 8 * max(abs(v), fmpq(1))  # an infinite ball is the whole line
         step = radius * lift(fraction())[()]
         return v + (fmpq(step.trunc()) if whole else step)

@@ -67,6 +67,11 @@ class Draw:
         """Floats that never get an error."""
         return self.numbers(*shape, **options).value
 
+    def complexes(self, *shape, real=None, imag=None, **options) -> Drawn:
+        """Complex numbers; further options of each part."""
+        parts = [self.numbers(*shape, **{**options, **(more or {})}).value for more in (real, imag)]
+        return Drawn(parts[0] + parts[1] * np.asarray(1j, jnp.result_type(self.dtype, jnp.complex64)))
+
     def integers(self, *shape, low=-9, high=9, dtype="int32") -> Drawn:
         """Integers, both ends included."""
         limits = np.iinfo(dtype)
@@ -129,7 +134,8 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     value = np.asarray(drawn.value)
     if value.dtype.kind in "iu":
         return _errors_of_integers(drawn, random, pattern)
-    x = value.astype(np.float64)
+    with np.errstate(over="ignore"):
+        x = np.abs(value.astype(np.complex128)) if np.iscomplexobj(value) else value.astype(np.float64)
     size = np.where(np.isfinite(x), np.abs(x), 0.0)
     typical = float(np.median(size)) or 1.0
     errors = {
@@ -141,7 +147,7 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     }[pattern]
     room = np.minimum(x - drawn.low, drawn.high - x) * (1 - 2.0**-10)
     errors = np.minimum(errors, np.maximum(room, 0))
-    dtype = np.float64 if value.dtype == np.float64 else np.float32
+    dtype = np.float64 if value.dtype in (np.float64, np.complex128) else np.float32
     return np.minimum(errors, np.finfo(dtype).max).astype(dtype)
 
 

@@ -112,7 +112,7 @@ FAULTS = {
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
     "flush dropped": Fault((WorstCase, "total"), total_without_flushes, ("mul",)),
     "subnormal operands trusted": Fault((Platform, "read_loss"), lambda self, dtype: 0.0, ("sqrt",)),
-    "cross term dropped": Fault((arithmetic, "_product_terms"), product_without_cross_term, ("mul",)),
+    "cross term dropped": Fault((arithmetic, "product_terms"), product_without_cross_term, ("mul",)),
     "gamma of n - 2": Fault((WorstCase, "sum_rounding"), rounding_of_fewer(lambda n: 1), ("reduce_sum of two",)),
     "sum of magnitudes in place of errors": Fault("reduce_sum", halved_rule("reduce_sum"), ("reduce_sum",)),
     "decided when undecided": Fault("lt", nothing, ("lt", "select")),

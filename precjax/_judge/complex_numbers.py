@@ -97,8 +97,11 @@ _function("conj", lambda z: z.conjugate())
 _function("real", lambda z: z.real)
 _function("imag", lambda z: z.imag)
 _function("abs", abs)
-for _name in ("exp", "expm1", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "asinh", "acosh"):
-    _function(_name, lambda z, function=getattr(acb, _name): finite(function(z)))
+for _entire in (
+    acb.exp, acb.expm1, acb.sqrt, acb.sin, acb.cos, acb.tan, acb.sinh, acb.cosh, acb.tanh, acb.asin, acb.acos, acb.asinh,
+    acb.acosh,
+):  # fmt: skip
+    _function(_entire.__name__, lambda z, function=_entire: finite(function(z)))
 _function("log", _off(0, acb.log))
 _function("log1p", _off(-1, acb.log1p))
 _function("rsqrt", _off(0, acb.rsqrt))

@@ -106,9 +106,9 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     ulps = model.accuracy("atan2", out.dtype).factor
     if y.absorbed is None and x.absorbed is None:
         return [model.total(out, ulps=ulps)]
-    moved = _hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
+    moved = hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
     reach = moved if y.operand.known.settled and x.operand.known.settled else times(moved, 2.0)
-    distance = _hypotenuse(_filled(y.size, out), _filled(x.size, out))
+    distance = hypotenuse(_filled(y.size, out), _filled(x.size, out))
     room = maximum(minus(times(distance, 1 - 16 * x.eps), times(reach, 1 + 16 * x.eps)), 0.0)
     t = ratio(moved, room)
     angle = where(less(t, 1.0), times(t, plus(times(t, t, 0.05), 1.0)), 2 * math.pi)
@@ -127,7 +127,7 @@ def _filled(x: Any, out: Any) -> Any:
     return times(jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, dtype), out.shape), 0.25)
 
 
-def _hypotenuse(a: Any, b: Any) -> Any:
+def hypotenuse(a: Any, b: Any) -> Any:
     """sqrt(a**2 + b**2) without overflow."""
     large, small = lax.max(a, b), lax.min(a, b)
     slope = ratio(small, large)
