@@ -135,7 +135,7 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     if value.dtype.kind in "iu":
         return _errors_of_integers(drawn, random, pattern)
     with np.errstate(over="ignore"):
-        x = np.abs(value.astype(np.complex128)) if np.iscomplexobj(value) else value.astype(np.float64)
+        x = np.minimum(np.abs(value.astype(np.complex128)), 1e308) if np.iscomplexobj(value) else value.astype(np.float64)
     size = np.where(np.isfinite(x), np.abs(x), 0.0)
     typical = float(np.median(size)) or 1.0
     errors = {

@@ -4,6 +4,7 @@ Real arithmetic has no signed zeros, so a number on a branch cut has the value t
 imaginary part of 0 counts as one above it for logarithms and roots.
 """
 
+import flint
 import numpy as np
 from flint import acb, arb, fmpq
 
@@ -48,6 +49,16 @@ def _off(pole, function):
         return finite(function(z))
 
     return guarded
+
+
+def _precisely(function):
+    """An inverse function, whose formula cancels for numbers that are tiny or huge: by twice the exponent of a float64."""
+
+    def precise(z):
+        with flint.ctx.workprec(flint.ctx.prec + 2200):
+            return finite(function(z))
+
+    return precise
 
 
 def _known(z, pole):
@@ -97,11 +108,10 @@ _function("conj", lambda z: z.conjugate())
 _function("real", lambda z: z.real)
 _function("imag", lambda z: z.imag)
 _function("abs", abs)
-for _entire in (
-    acb.exp, acb.expm1, acb.sqrt, acb.sin, acb.cos, acb.tan, acb.sinh, acb.cosh, acb.tanh, acb.asin, acb.acos, acb.asinh,
-    acb.acosh,
-):  # fmt: skip
-    _function(_entire.__name__, lambda z, function=_entire: finite(function(z)))
+for _direct in (acb.exp, acb.expm1, acb.sqrt, acb.sin, acb.cos, acb.tan, acb.sinh, acb.cosh, acb.tanh):
+    _function(_direct.__name__, lambda z, function=_direct: finite(function(z)))
+for _inverse in (acb.asin, acb.acos, acb.asinh, acb.acosh):
+    _function(_inverse.__name__, _precisely(_inverse))
 _function("log", _off(0, acb.log))
 _function("log1p", _off(-1, acb.log1p))
 _function("rsqrt", _off(0, acb.rsqrt))
