@@ -164,6 +164,12 @@ def subnormal(value: Any) -> Any:
     return lax.lt(lax.sub(digits, jnp.asarray(1, bits)), jnp.asarray(smallest_normal - 1, bits))
 
 
+def sign_bit(x: Any) -> Any:
+    """Where the sign bit of a float is set, also that of a zero."""
+    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * np.dtype(x.dtype).itemsize}"))
+    return lax.lt(bits, lax.full_like(bits, 0))
+
+
 def read_error(ball: Ball) -> Any:
     """What reading an exact operand may lose: the smallest normal where it is subnormal, None if it never is."""
     if isinstance(ball.absorbed, float) and ball.exact:

@@ -5,10 +5,10 @@ row, and may try a fault of its own here.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import test_rules
 from jax import lax
@@ -21,7 +21,7 @@ from precjax._registry import _RULES
 from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
-from precjax.rules import arithmetic, contraction, control_flow, decision
+from precjax.rules import arithmetic, complex_arithmetic, complex_elementary, contraction, control_flow, decision, fft
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -31,7 +31,7 @@ class Fault(NamedTuple):
     """A mistake: what is replaced (an object's attribute, or a rule by its name), by what, and the rows that must fail."""
 
     replaced: tuple[object, str] | str
-    by: Callable
+    by: object
     rows: tuple[str, ...]
 
 
@@ -130,6 +130,12 @@ FAULTS = {
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
     "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
+    "complex product rounded once": Fault((complex_arithmetic, "COMPLEX_PRODUCT"), 0.5, ("complex mul",)),
+    "the larger part's error only": Fault((complex_arithmetic, "hypotenuse"), lax.max, ("complex of parts",)),
+    "a disc taken for its centre": Fault((complex_elementary, "_radius"), lambda z: jnp.zeros_like(z.size), ("complex log anywhere",)),
+    "slope of a complex exponential halved": Fault((complex_elementary, "grown"), lambda size, t, linear: times(size, t, 0.5), ("complex exp",)),
+    "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n: 0.0, ("fft", "irfft")),
+    "a spectrum's other half forgotten": Fault((fft, "_weights"), lambda n, dtype: np.ones(n // 2 + 1, dtype), ("irfft",)),
     "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
 }
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._ball import Ball
+from precjax._ball import Ball, sign_bit
 from precjax._registry import MissingRuleError, complex_rule
 from precjax._rounding import (
     error_dtype,
@@ -208,14 +208,8 @@ def negative_axis(z: Ball, shift: float = 0.0) -> Any:
     x, y, radius = lax.abs(_imag(z)), plus(_real(z), shift), _radius(z)
     margin = times(plus(lax.abs(_real(z)), abs(shift)), 4 * z.eps) if shift else 0.0
     on = lax.bitwise_and(less(y, plus(radius, margin)), lax.bitwise_not(less(radius, x)))
-    above = lax.bitwise_and(lax.eq(radius, jnp.zeros_like(radius)), lax.bitwise_not(_signed(_imag(z))))
+    above = lax.bitwise_and(lax.eq(radius, jnp.zeros_like(radius)), lax.bitwise_not(sign_bit(_imag(z))))
     return lax.bitwise_and(on, lax.bitwise_not(above))
-
-
-def _signed(x: Any) -> Any:
-    """Where the sign bit is set, also of a zero."""
-    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
-    return lax.lt(bits, lax.full_like(bits, 0))
 
 
 def _outside(along: Callable[[Ball], Any], across: Callable[[Ball], Any]) -> Callable[[Ball], Any]:

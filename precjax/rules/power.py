@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._ball import Ball
+from precjax._ball import Ball, sign_bit
 from precjax._registry import find, rule
 from precjax._rounding import (
     dtype_of,
@@ -99,13 +99,14 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Points no nearer than r to the origin, d apart: their angle is 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
 
-    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
+    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi; so, too, where zeros have signs
+    that real arithmetic does not know.
     """
     out = outs[0]
     y, x = (model.ball(o, error_dtype(out.dtype)) for o in operands)
     ulps = model.accuracy("atan2", out.dtype).factor
     if y.absorbed is None and x.absorbed is None:
-        return [model.total(out, ulps=ulps)]
+        return [model.total(out, where(_signed_zeros(y, x, out), 2 * math.pi, 0.0), ulps=ulps)]
     moved = hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
     reach = moved if y.operand.known.settled and x.operand.known.settled else times(moved, 2.0)
     distance = hypotenuse(_filled(y.size, out), _filled(x.size, out))
@@ -117,8 +118,17 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         less(_filled(y.size, out), times(_filled(y.absorbed, out), 2.5)),
         less(_filled(x.value, out), times(_filled(x.absorbed, out), 2.0)),
     )
-    angle = where(lax.bitwise_and(cut, lax.bitwise_not(certain)), 2 * math.pi, angle)
+    cut = lax.bitwise_or(lax.bitwise_and(cut, lax.bitwise_not(certain)), _signed_zeros(y, x, out))
+    angle = where(cut, 2 * math.pi, angle)
     return [model.total(out, where(less(angle, 2 * math.pi), angle, 2 * math.pi), ulps=ulps, steps=48)]
+
+
+def _signed_zeros(y: Ball, x: Ball, out: Any) -> Any:
+    """Where y is 0 and the angle hangs on the sign of a zero: y is -0 beside a negative x, or x is -0."""
+    y, x = (jnp.broadcast_to(jnp.asarray(v.operand.value, out.dtype), out.shape) for v in (y, x))
+    zero = lax.full_like(out, 0)
+    unknown = lax.bitwise_or(sign_bit(y), lax.eq(x, zero))
+    return lax.bitwise_and(lax.eq(y, zero), lax.bitwise_and(sign_bit(x), unknown))
 
 
 def _filled(x: Any, out: Any) -> Any:
