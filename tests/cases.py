@@ -22,6 +22,7 @@ class Case(NamedTuple):
         models: models beside the default one.
         scalar: whether the row counts for the median over the scalar rows.
         unbounded: whether benign inputs may have an infinite error.
+        rare: formats that only the long run tries.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case(NamedTuple):
     models: tuple[Any, ...] = ()
     scalar: bool = False
     unbounded: bool = False
+    rare: tuple[str, ...] = ()
 
 
 class Drawn(NamedTuple):

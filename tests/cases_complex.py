@@ -7,6 +7,7 @@ from cases import FULL, Case
 from jax import lax
 
 N = 24
+DOUBLE = ("float64",)
 
 
 def two(draw):
@@ -24,9 +25,7 @@ def one(**options):
 
 
 PARTS = {
-    "complex conj": jnp.conj,
-    "complex neg": lax.neg,
-    "complex real": lambda z: (z.real, z.imag),
+    "complex parts": lambda z: (jnp.conj(z), lax.neg(z), z.real, z.imag),
     "complex of parts": lambda z: lax.complex(z.real * 3, z.imag * z.real),
     "complex from real": lambda z: z.real.astype(z.dtype) * z,
     "complex abs": lax.abs,
@@ -34,18 +33,13 @@ PARTS = {
     "complex angle": jnp.angle,
     "complex square": lax.square,
     "complex z*z": lambda z: z * z,
-    "complex z+1": lambda z: (z + (1 + 2j)) + (0.1 - 3j),
-    "complex 1j*z": lambda z: 1j * z,
-    "complex z/3": lambda z: z / 3,
-    "complex z/(1+2j)": lambda z: z / (1 + 2j),
-    "complex z**3": lambda z: lax.integer_pow(z, 3),
-    "complex z**-2": lambda z: lax.integer_pow(z, -2),
+    "complex and constants": lambda z: ((z + (1 + 2j)) + (0.1 - 3j), 1j * z, z / 3, z / (1 + 2j), 3 - z),
+    "complex z**3": lambda z: (lax.integer_pow(z, 3), lax.integer_pow(z, -2)),
     "complex where": lambda z: jnp.where(z.real > 0.5, z * z, 2 - z),
     "complex isfinite": lambda z: (jnp.isfinite(z), jnp.isnan(z)),
 }
 BINARY = {
-    "complex add": lax.add,
-    "complex sub": lax.sub,
+    "complex add": lambda z, w: (z + w, z - w),
     "complex mul": lax.mul,
     "complex div": lax.div,
     "complex eq": lambda z, w: (z == w, z != w),
@@ -56,9 +50,9 @@ BINARY = {
 
 def arithmetic():
     for name, f in PARTS.items():
-        yield Case(name, f, one(), FULL)
+        yield Case(name, f, one(), FULL, rare=DOUBLE)
     for name, f in BINARY.items():
-        yield Case(name, f, two, FULL)
+        yield Case(name, f, two, FULL, rare=() if name == "complex mul" else DOUBLE)
 
 
 POSITIVE = {"low": 0.0}
@@ -66,6 +60,7 @@ BESIDE = {"scale": 0.2}
 # name: options of the draw; benign ones keep off the cuts
 ELEMENTARY = {
     "exp": {"edges": (np.pi, 88.0)},
+    "exp2": {"edges": (127.0, 9.0)},
     "expm1": {"edges": (2 * np.pi, 88.0)},
     "log": {"real": POSITIVE, "edges": (1.0, 0.0)},
     "log1p": {"real": POSITIVE, "edges": (-1.0, 0.0)},
@@ -89,11 +84,12 @@ ELEMENTARY = {
 
 def elementary():
     for name, options in ELEMENTARY.items():
-        yield Case(f"complex {name}", getattr(lax, name), one(**options), FULL)
+        yield Case(f"complex {name}", getattr(lax, name), one(**options), FULL, rare=DOUBLE)
     yield Case("complex log anywhere", lambda z: (jnp.log(z), jnp.sqrt(z), lax.rsqrt(z)), one(), FULL)
-    yield Case("complex log of exact signs", lambda x: (jnp.log(-x + 0j), jnp.sqrt(jnp.conj(x + 0j))), lambda d: (d.exact(N),), FULL, unbounded=True)
-    yield Case("complex pow", lax.pow, lambda d: (d.complexes(N, real=POSITIVE, edges=(1.0, 0.0)), d.complexes(N)), FULL)
-    yield Case("complex pow of integers", lambda z: z ** jnp.arange(-2, 4), lambda d: (d.complexes(4, 6, real=POSITIVE),), FULL)
+    yield Case("complex log2", jnp.log2, one(real=POSITIVE, edges=(1.0, 0.0)), FULL, rare=DOUBLE)
+    yield Case("complex log of exact signs", lambda x: (jnp.log(-x + 0j), jnp.sqrt(jnp.conj(x + 0j))), lambda d: (d.exact(N),), FULL, unbounded=True, rare=DOUBLE)
+    yield Case("complex pow", lax.pow, lambda d: (d.complexes(N, real=POSITIVE, edges=(1.0, 0.0)), d.complexes(N)), FULL, rare=DOUBLE)
+    yield Case("complex pow of integers", lambda z: z ** jnp.arange(-2, 4), lambda d: (d.complexes(4, 6, real=POSITIVE),), FULL, rare=DOUBLE)
 
 
 def grids(*shapes):
@@ -109,6 +105,7 @@ ARRAYS = {
     "complex conv": (lambda x, k: jnp.convolve(x, k), (6,), (3,)),
     "complex moves": (lambda z: (jnp.pad(z.T[1:], 1), jnp.concatenate([z[::-1], 1j * z]), jnp.roll(z, 1, 0)), (4, 3)),
     "complex indexing": (lambda z: (z[jnp.array([2, 0])], z.at[jnp.array([0, 0])].add(z[1:3]), lax.dynamic_slice(z, (1, 0), (2, 2))), (4, 3)),
+    "complex polynomial": (lambda z: jnp.polyval(jnp.array([1, 0.5j, -2]), z), (9,)),
     "complex loop": (lambda z: lax.scan(lambda c, x: (c * 0.5 + x, jnp.abs(c)), z[0], z), (4, 3)),
     "complex gradients": (jax.grad(lambda z: (jnp.abs(z) * jnp.array([1, 2, 3])).sum() + jnp.linalg.norm(z)), (4, 3)),
 }  # fmt: skip
@@ -116,7 +113,7 @@ ARRAYS = {
 
 def arrays():
     for name, (f, *shapes) in ARRAYS.items():
-        yield Case(name, f, grids(*shapes), FULL)
+        yield Case(name, f, grids(*shapes), FULL, rare=DOUBLE)
 
 
 def reals(*shape):
@@ -145,7 +142,7 @@ TRANSFORMS = {
 
 def transforms():
     for name, (f, inputs) in TRANSFORMS.items():
-        yield Case(name, f, inputs, FULL)
+        yield Case(name, f, inputs, FULL, rare=() if name == "fft" else DOUBLE)
 
 
 CASES = [*arithmetic(), *elementary(), *arrays(), *transforms()]

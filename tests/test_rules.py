@@ -73,6 +73,8 @@ def parameters():
 
 def marks(case, dtype):
     """Compiling takes the time: rows of arrays take turns in float64, and between the narrow formats, outside the long run."""
+    if dtype in case.rare:
+        return [pytest.mark.long]
     if case.scalar or dtype not in FLOATS[1:]:
         return []
     turn = zlib.crc32(case.name.encode())

@@ -26,7 +26,7 @@ _SHARED = (
     "optimization_barrier", "reshape", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "rev", "slice",
     "concatenate", "split", "stack", "unstack", "tile", "pad", "gather", "dynamic_slice", "dynamic_update_slice",
     "scatter", "scatter-add", "scatter-sub", "scatter-mul", "reduce_sum", "reduce_prod", "cumsum", "cumprod",
-    "reduce_window_sum", "dot_general", "conv_general_dilated", "empty", "empty2",
+    "reduce_window_sum", "dot_general", "conv_general_dilated", "empty", "empty2", "iota", "polynomial",
 )  # fmt: skip
 COMPLEX.update({name: RULES[name] for name in _SHARED})
 
@@ -52,7 +52,7 @@ def _off(pole, function):
 
 
 def _precisely(function):
-    """An inverse function, whose formula cancels for numbers that are tiny or huge: by twice the exponent of a float64."""
+    """An inverse function: its formula cancels for tiny and for huge numbers, by twice the exponent of a float64."""
 
     def precise(z):
         with flint.ctx.workprec(flint.ctx.prec + 2200):
@@ -112,7 +112,9 @@ for _direct in (acb.exp, acb.expm1, acb.sqrt, acb.sin, acb.cos, acb.tan, acb.sin
     _function(_direct.__name__, lambda z, function=_direct: finite(function(z)))
 for _inverse in (acb.asin, acb.acos, acb.asinh, acb.acosh):
     _function(_inverse.__name__, _precisely(_inverse))
+_function("exp2", lambda z: finite((z * arb(2).log()).exp()))
 _function("log", _off(0, acb.log))
+_function("log2", _off(0, lambda z: z.log() / arb(2).log()))
 _function("log1p", _off(-1, acb.log1p))
 _function("rsqrt", _off(0, acb.rsqrt))
 _function("atan", acb.atan)

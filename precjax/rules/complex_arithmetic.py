@@ -4,8 +4,8 @@ Theorem: the error of a complex number bounds the modulus of the difference, and
 magnitudes, so that errors spread through moves, sums, products, quotients and powers as in `arithmetic`. Rounded part
 by part, a sum errs by u |z|, a product by sqrt(5) u |z| with or without FMA (Brent, Percival and Zimmermann 2007;
 Jeannerod et al. 2017), a quotient by Smith's algorithm, which XLA:CPU uses at every scale, by at most 6 u |z|: with
-r <= 1 the ratio of the divisor's parts, 4 u |z| and 2 u r / sqrt(1 + r**2) |z|. Each part may underflow on its own, which
-`underflow` counts twice. What is read off an order (ranges, ends of an interval, maxima) has no counterpart here.
+r <= 1 the ratio of the divisor's parts, 4 u |z| and 2 u r / sqrt(1 + r**2) |z|. Each part may underflow on its own,
+which `underflow` counts twice. What is read off an order (ranges, ends of an interval, maxima) has no counterpart here.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ same_for_complex(
     "unstack", "tile", "stop_gradient", "sharding_constraint", "name", "neg", "conj", "optimization_barrier", "pvary",
     "empty", "empty2", "concatenate", "stack", "pad", "gather", "dynamic_slice", "dynamic_update_slice", "scatter",
     "scatter-add", "scatter-sub", "scatter_add", "scatter_sub", "select_n", "reduce_sum", "cumsum", "reduce_window_sum",
+    "iota",
 )  # fmt: skip
 
 

@@ -109,6 +109,7 @@ def _polar(near_zero: float) -> Callable[[Ball, Any, float], Any]:
 
 _SCALES: dict[str, Callable[[Ball, Any, float], Any]] = {
     "value": lambda z, y, k: None,
+    "value_x": lambda z, y, k: times(y, z.far, k),
     "growth": _growth,
     "conditioned": lambda z, y, k: times(z.far, lax.exp(_upper_real(z)), 1.01 * k),
     "tangent": _polar(1.0),
@@ -156,6 +157,10 @@ def _over_distance(*points: complex) -> Spread:
         return result
 
     return spread
+
+
+def _log2_spread(z: Ball, y: Any) -> Any:
+    return times(ratio(z.error, _near(z)), 1.4427)
 
 
 def _near(z: Ball) -> Any:
@@ -230,14 +235,16 @@ def _below_one(z: Ball) -> Any:
     )
 
 
-def _turned(spread: Spread) -> Spread:
+def _turned(spread: Spread, turn: float = 2 * math.pi) -> Spread:
     """A logarithm across its cut: any angle more."""
-    return lambda z, y: plus(2 * math.pi * 1.001, None if z.error is None else spread(z, y))
+    return lambda z, y: plus(turn * 1.001, None if z.error is None else spread(z, y))
 
 
 defcomplex("exp", _exp_spread)
+defcomplex("exp2", lambda z, y: grown(y, times(z.error, math.log(2) * 1.0001), z.linear))
 defcomplex("expm1", _expm1_spread)
 defcomplex("log", _over_distance(0), negative_axis, _turned(_over_distance(0)))
+defcomplex("log2", _log2_spread, negative_axis, _turned(_log2_spread, 2 * math.pi / math.log(2)))
 defcomplex("log1p", _over_distance(-1), lambda z: negative_axis(z, 1.0), _turned(_over_distance(-1)))
 defcomplex("sqrt", _sqrt_spread, negative_axis, lambda z, y: times(lax.sqrt(z.far), 2.01))
 defcomplex("rsqrt", _rsqrt_spread, negative_axis, lambda z, y: ratio(jnp.full_like(y, 2.01), lax.sqrt(_near(z))))

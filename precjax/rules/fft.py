@@ -3,11 +3,11 @@
 Theorem (Higham section 24.1, for any mixed radix): after log2 n levels of butterflies, every output is a sum of inputs
 times numbers of modulus at most 1 + k u log2 n, so that for y = F x
     |computed - exact| <= sum |x' - x*| + k u (1 + log2 n) sum |x'|.
-Where n has a large prime factor XLA:CPU (DUCC) may convolve with a chirp (Bluestein) instead, whose roundings
-mix all inputs: normwise (Higham theorem 24.2), at most k u (1 + log2 n) ||F x||_2 = k u (1 + log2 n) sqrt(n) ||x||_2.
-That is the same sum with every |x_i| replaced by their root mean square. k is the platform's row `fft`, measured over
-lengths with both kinds of factors. Inverse transforms divide by n. Of a real transform, the spectrum's second half is
-the mirror of the first: its numbers count twice, but for those that have no mirror image.
+Where n has a large prime factor XLA:CPU (DUCC) may convolve with a chirp (Bluestein) instead, whose roundings mix all
+inputs: normwise (Higham theorem 24.2), at most k u (1 + log2 n) ||F x||_2 = k u (1 + log2 n) sqrt(n) ||x||_2. That is
+the same sum with every |x_i| replaced by their root mean square. k is the platform's row `fft`, or `fft_chirp`,
+measured over many lengths. Inverse transforms divide by n. Of a real transform, the spectrum's second half is the
+mirror of the first: its numbers count twice, but for those that have no mirror image.
 """
 
 from __future__ import annotations
@@ -41,18 +41,20 @@ def fft(
     axes = tuple(range(len(shape) - len(fft_lengths), len(shape)))
     spread = _summed_over(axes, weights, out.shape)
     sizes = jnp.broadcast_to(jnp.asarray(plus(x.size, x.reach), x.dtype), shape)
-    if not all(map(_smooth, fft_lengths)):
+    smooth = all(map(_smooth, fft_lengths))
+    if not smooth:
         sizes = _levelled(sizes, axes, weights, n)
     moved = None if x.absorbed is None else jnp.broadcast_to(jnp.asarray(x.absorbed, x.dtype), shape)
     moved = None if moved is None else model.accumulate(spread, moved)
-    rounding = _rounding(model, out, n)
+    rounding = _rounding(model, out, n, "fft" if smooth else "fft_chirp")
     terms = (None if moved is None else times(moved, scale), times(model.accumulate(spread, sizes), rounding * scale))
     return [model.total(out, *terms, ulps=2, steps=n + 16, flushed=math.ceil(16 * n**1.5))]
 
 
-def _rounding(model: Any, out: Any, n: int) -> float:
+def _rounding(model: Any, out: Any, n: int, row: str) -> float:
+    """k u (1 + log2 n)."""
     complex_dtype = np.result_type(out.dtype, np.complex64)
-    return model.accuracy("fft", complex_dtype).factor * model.unit(out.dtype) * (1 + math.log2(n))
+    return model.accuracy(row, complex_dtype).factor * model.unit(out.dtype) * (1 + math.log2(n))
 
 
 def _weights(n: int, dtype: Any) -> Any:

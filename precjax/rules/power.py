@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._ball import Ball, sign_bit
-from precjax._registry import find, rule
+from precjax._registry import complex_rule, find, rule
 from precjax._rounding import (
     dtype_of,
     equal,
@@ -99,8 +100,8 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Points no nearer than r to the origin, d apart: their angle is 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
 
-    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi; so, too, where zeros have signs
-    that real arithmetic does not know.
+    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi; so, too, where zeros have
+    signs that real arithmetic does not know.
     """
     out = outs[0]
     y, x = (model.ball(o, error_dtype(out.dtype)) for o in operands)
@@ -148,18 +149,27 @@ def hypotenuse(a: Any, b: Any) -> Any:
 @rule("polynomial")
 def polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Horner's rule written out: multiply by x, add the next coefficient, from the last operand to the second."""
-    out = outs[0]
+    return [_horner(model, operands, outs[0], find)]
+
+
+@complex_rule("polynomial")
+def complex_polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As of real numbers."""
+    return [_horner(model, operands, outs[0], functools.partial(find, complex_numbers=True))]
+
+
+def _horner(model: Any, operands: Sequence[Annotated], out: Any, find_rule: Any) -> Any:
     x, *coefficients = operands
     result = coefficients[-1]
     for coefficient in reversed(coefficients[:-1]):
-        product = _step(model, "mul", lax.mul, [result, x], out)
-        result = _step(model, "add", lax.add, [product, coefficient], out)
-    return [jnp.broadcast_to(model.explicit(result).error, out.shape)]
+        product = _step(model, find_rule("mul"), lax.mul, [result, x], out)
+        result = _step(model, find_rule("add"), lax.add, [product, coefficient], out)
+    return jnp.broadcast_to(model.explicit(result).error, out.shape)
 
 
-def _step(model: Any, name: str, function: Any, operands: Sequence[Annotated], out: Any) -> Annotated:
+def _step(model: Any, rule_: Any, function: Any, operands: Sequence[Annotated], out: Any) -> Annotated:
     """One operation of Horner's rule, by the rule of that operation."""
     value = function(*(jnp.broadcast_to(jnp.asarray(x.value, out.dtype), out.shape) for x in operands))
     operands = [x._replace(value=jnp.broadcast_to(jnp.asarray(x.value), out.shape), origin=None) for x in operands]
-    (error,) = find(name)(model, operands, [value])
+    (error,) = rule_(model, operands, [value])
     return Annotated(value, error)
