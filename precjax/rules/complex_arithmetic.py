@@ -30,6 +30,7 @@ from precjax._rounding import (
     error_dtype,
     format_of,
     is_constant,
+    is_inexact,
     less,
     magnitude,
     minimum,
@@ -39,6 +40,7 @@ from precjax._rounding import (
     where,
 )
 from precjax.rules.arithmetic import balls, power_error, product_terms, slope_square, two_sum_error
+from precjax.rules.conversion import convert_element_type as of_real
 from precjax.rules.conversion import holds
 from precjax.rules.power import hypotenuse
 from precjax.rules.structural import broadcast_error
@@ -204,6 +206,8 @@ def convert_element_type(model: Any, operands: Sequence[Annotated], outs: Sequen
     (x,), out = operands, outs[0]
     if out.dtype == jnp.bool_:
         return [_unequal(Ball(x, error_dtype(dtype_of(x.value))), None, out.shape)]
+    if not is_inexact(out.dtype):
+        return of_real(model, [x._replace(value=lax.real(x.value), origin=None)], outs)
     error = as_error(x.error, error_dtype(out.dtype))
     return [error if holds(out.dtype, dtype_of(x.value), x) else model.total(out, error, ulps=1 + 2.0**-8)]
 
