@@ -142,9 +142,9 @@ def _expm1_spread(z: Ball, y: Any) -> Any:
 
 def _distance(z: Ball, point: complex) -> Any:
     """Lower bound of the distance from a point, over the reach."""
-    apart = magnitude(lax.sub(jnp.asarray(z.operand.value), lax.full_like(z.operand.value, point)), z.dtype)
-    slack = times(plus(z.size, abs(point)), 4 * z.eps)
-    return maximum(minus(minus(times(apart, 1 - 4 * z.eps), slack), _radius(z)), 0.0)
+    value = jnp.asarray(z.operand.value)
+    apart = magnitude(lax.sub(value, lax.full_like(value, point)), z.dtype)
+    return maximum(minus(times(apart, 1 - 4 * z.eps), _radius(z)), 0.0)
 
 
 def _over_distance(*points: complex) -> Spread:
@@ -229,10 +229,8 @@ def _outside(along: Callable[[Ball], Any], across: Callable[[Ball], Any]) -> Cal
 
 def _below_one(z: Ball) -> Any:
     """The real axis below 1: the cut of acosh."""
-    high = plus(_real(z), z.reach, times(z.size, 4 * z.eps))
-    return lax.bitwise_not(
-        lax.bitwise_or(less(1.0, minus(high, times(_radius(z), 2.0))), less(_radius(z), lax.abs(_imag(z))))
-    )
+    low = minus(_real(z), plus(_radius(z), times(z.size, 4 * z.eps)))
+    return lax.bitwise_not(lax.bitwise_or(less(1.0, low), less(_radius(z), lax.abs(_imag(z)))))
 
 
 def _turned(spread: Spread, turn: float = 2 * math.pi) -> Spread:
@@ -272,7 +270,7 @@ def pow_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     out = outs[0]
     z, w = (_read(model, x, error_dtype(out.dtype)) for x in operands)
     accuracy = model.accuracy("pow", out.dtype)
-    logarithm = times(plus(lax.abs(lax.log(jnp.asarray(z.size, z.dtype))), math.pi), 1.01)
+    logarithm = times(magnitude(lax.log(jnp.asarray(z.operand.value, out.dtype)), z.dtype), 1.01)
     spread = None if z.error is None else ratio(z.error, _near(z))
     exponent = jnp.asarray(w.far, z.dtype)
     rounding = times(exponent, plus(logarithm, 1.0), accuracy.factor * model.unit(out.dtype))
