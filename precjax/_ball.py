@@ -1,4 +1,4 @@
-"""A value and its error, as a rule for real functions sees them.
+"""A value and its error, as a rule sees them.
 
 Two radii. `error` bounds |computed - exact| for every admissible execution. The tracked value is one execution; the
 exact value lies within `error` of it, and any other execution's value within `error` of the exact one, hence within
@@ -9,6 +9,9 @@ the compiler chooses.
 Reading. A subnormal operand may be read as 0. A computed value's error already covers that (it was enlarged by the
 smallest normal number, once, for the result or for its reading). For an exact one that is not a constant, `absorbed`
 supplies it.
+
+Of a complex number the error and the reach are radii of discs, and rules read only the modulus, `size`, which is itself
+rounded: `near` and `far` allow for that.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ RANGE_SLACK = 0.125  # see Known: computed values obey a static range within an 
 
 
 class Ball:
-    """A real array with an error, in the dtype of the errors of the result.
+    """An array with an error, in the dtype of the errors of the result.
 
     Attributes:
         linear: whether errors spread as if they were infinitely small; see `Point`.
@@ -90,7 +93,7 @@ class Ball:
     @functools.cached_property
     def far(self) -> Any:
         """Upper bound of |x| over the reach."""
-        return times(plus(self.size, self.reach), 1 + 2 * self.eps)
+        return times(plus(self.size, self.reach), 1 + 4 * self.eps)
 
     @functools.cached_property
     def near(self) -> Any:
@@ -128,7 +131,7 @@ class Ball:
 
     @functools.cached_property
     def subnormal(self) -> Any:
-        """Where an exact float is subnormal, read from its bits (XLA compares a subnormal as 0)."""
+        """Where an exact float, or a part of it, is subnormal, read from its bits (XLA compares a subnormal as 0)."""
         return subnormal(self.operand.value)
 
 
@@ -148,14 +151,23 @@ class Point(Ball):
 
 
 def subnormal(value: Any) -> Any:
-    """Where a real float array is subnormal, by integer operations, which nothing flushes."""
+    """Where a float array, or a part of a complex one, is subnormal, by integer operations, which nothing flushes."""
     dtype = dtype_of(value)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        value = jnp.asarray(value)
+        return lax.bitwise_or(subnormal(lax.real(value)), subnormal(lax.imag(value)))
     bits = jnp.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
     word = lax.bitcast_convert_type(value, bits)
     digits = lax.bitwise_and(word, jnp.asarray((1 << (8 * bits.itemsize - 1)) - 1, bits))
     smallest_normal = 1 << (format_of(dtype).digits - 1)
     # Zero wraps around to the largest integer, so one comparison excludes it.
     return lax.lt(lax.sub(digits, jnp.asarray(1, bits)), jnp.asarray(smallest_normal - 1, bits))
+
+
+def sign_bit(x: Any) -> Any:
+    """Where the sign bit of a float is set, also that of a zero."""
+    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * np.dtype(x.dtype).itemsize}"))
+    return lax.lt(bits, lax.full_like(bits, 0))
 
 
 def read_error(ball: Ball) -> Any:

@@ -50,7 +50,7 @@ def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
     except ZeroDivisionError:
         return None
     dtype = eqn.outvars[0].aval.dtype
-    if not is_inexact(dtype) or np.issubdtype(dtype, np.complexfloating):
+    if not is_inexact(dtype) or _is_complex(dtype):
         return None
     if exact and not format_of(dtype).smallest_normal <= abs(exact) <= format_of(dtype).largest:
         return None
@@ -73,7 +73,7 @@ def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Kn
         return Known(moved.known.low, moved.known.high, settled, moved.known.masked)
     if error is None and (number := folded(eqn, operands)) is not None:
         return Known(number, number, True)
-    find = _RANGES.get(name)
+    find = None if _is_complex(eqn.outvars[index].aval.dtype) else _RANGES.get(name)
     low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
     if math.isnan(low) or math.isnan(high):
         low, high = -math.inf, math.inf
@@ -91,6 +91,11 @@ def _representable(dtype: Any, low: float, high: float) -> Range:
     if dtype == jnp.bool_:
         return max(low, 0.0), min(high, 1.0)
     return (low - abs(low) * 1e-12, high + abs(high) * 1e-12) if is_inexact(dtype) else (-math.inf, math.inf)
+
+
+def _is_complex(dtype: Any) -> bool:
+    """Complex numbers have no order, hence no range."""
+    return jnp.issubdtype(dtype, jnp.complexfloating)
 
 
 def _fills(eqn: Any) -> bool:

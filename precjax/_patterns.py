@@ -26,6 +26,12 @@ class Shifted(NamedTuple):
     axes: tuple[int, ...]
 
 
+def cast_from_real(x: Annotated) -> bool:
+    """Whether a complex array is a real one, cast and perhaps moved: its imaginary part is 0."""
+    x = chain_of(x, before_move)[-1]
+    return made_by(x, "convert_element_type") and not np.iscomplexobj(x.origin.operands[0].value)
+
+
 def made_by(x: Annotated, *names: str) -> bool:
     """Whether one of these primitives made the array."""
     return x.origin is not None and x.origin.eqn.primitive.name in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 Rule = Callable[..., Any]
 
 _RULES: dict[str, Rule] = {}
+_COMPLEX_RULES: dict[str, Rule] = {}  # for equations with a complex operand or result
+_SHARED: set[str] = set()  # primitives whose rule serves both
 _USERS: set[Rule] = set()
 
 
@@ -16,7 +19,7 @@ class MissingRuleError(NotImplementedError):
     """A primitive has no proved rule, so no bound of its result is known."""
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str, table: dict[str, Rule] = _RULES) -> Callable[[Rule], Rule]:
     """Registers a rule of the library for the primitives of these names.
 
     Such a rule is called as ``rule(model, operands, outs, **params)``: the model says how terms combine; operands are
@@ -25,6 +28,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
     Args:
         *names: names of primitives (``eqn.primitive.name``, not the printed name).
+        table: where to; `complex_rule` registers in the table for complex numbers.
 
     Returns:
         A decorator that returns the rule unchanged.
@@ -33,10 +37,18 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     def register(function: Rule) -> Rule:
         accepted = _accepted(function)
         for name in names:
-            _RULES[name] = accepted
+            table[name] = accepted
         return function
 
     return register
+
+
+complex_rule = functools.partial(rule, table=_COMPLEX_RULES)
+
+
+def same_for_complex(*names: str) -> None:
+    """The rules of these primitives hold for complex numbers as they are, magnitudes being moduli."""
+    _SHARED.update(names)
 
 
 def _accepted(function: Rule) -> Rule:
@@ -50,9 +62,12 @@ def _accepted(function: Rule) -> Rule:
     )
 
 
-def find(name: str) -> Rule | None:
-    """The rule of a primitive, or None."""
-    return _RULES.get(name)
+def find(name: str, complex_numbers: bool = False) -> Rule | None:
+    """The rule of a primitive, or None; a user's rule stands for every dtype."""
+    found = _RULES.get(name)
+    if not complex_numbers or name in _SHARED or found in _USERS:
+        return found
+    return _COMPLEX_RULES.get(name)
 
 
 def is_users(rule: Rule) -> bool:

@@ -25,6 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+# sqrt(5) u of the modulus (Brent, Percival and Zimmermann, Error bounds on complex floating-point multiplication, Math.
+# Comp. 76 (2007)), and no more with FMA (Jeannerod, Kornerup, Louvet and Muller 2017: 2 u).
+COMPLEX_PRODUCT = 2.24
+
 
 class Format(NamedTuple):
     """A binary floating-point format: significand bits p, unit roundoff, smallest normal, largest finite number."""
@@ -60,15 +64,20 @@ def error_dtype(dtype: Any) -> Any:
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
+def arithmetic_dtype(dtype: Any, errors: Any) -> Any:
+    """The dtype in which bounds of a dtype of errors compute with values: complex ones stay complex."""
+    return dtype if jnp.issubdtype(dtype, jnp.complexfloating) else errors
+
+
 def dtype_of(value: Any) -> Any:
     """The dtype of an array, a tracer or a Python scalar."""
     return getattr(value, "dtype", None) or jax.dtypes.canonicalize_dtype(np.result_type(value))
 
 
 def magnitude(value: Any, dtype: Any) -> Any:
-    """|value| in the dtype of errors; a constant stays a constant."""
+    """|value| in the dtype of errors; a constant stays a constant. A modulus is rounded, by less than 4 u."""
     if is_constant(value):
-        return float(np.abs(np.asarray(value).astype(np.float64)))
+        return float(np.abs(np.asarray(value).astype(np.complex128 if np.iscomplexobj(value) else np.float64)))
     return as_error(lax.abs(value) if value.dtype != jnp.bool_ else value, dtype)
 
 
@@ -166,6 +175,8 @@ def _aligned(x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def opaque(x: Any) -> Any:
     """The same number, which XLA no longer knows the making of: only a NaN would make a difference to the select."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return lax.complex(opaque(lax.real(x)), opaque(lax.imag(x)))
     return lax.select(lax.eq(x, x), x, lax.full_like(x, np.nan))
 
 

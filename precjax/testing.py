@@ -11,7 +11,7 @@ import flint
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flint import arb, fmpq
+from flint import acb, arb, fmpq
 
 from precjax._judge import Undecidable, evaluate_jaxpr, lift
 from precjax._judge.number import ball, is_finite
@@ -23,6 +23,7 @@ __all__ = ["Checked", "Undecidable", "assert_close", "assert_encloses", "check_r
 # Wide enough to subtract any two floats of one format without rounding.
 _JUDGING_PRECISION = 4096
 _COPIES = 2
+_NEXT_TO_ONE = fmpq(2**64 - 1, 2**64)  # a point on the edge of a disc is known as a ball only, which must lie inside
 _TO_BALLS = np.frompyfunc(ball, 1, 1)
 
 
@@ -53,12 +54,12 @@ def exact(f, *args, precision=400, at=None, **kwargs):
         *args: Trees of arrays, exact as stored in the format that JAX gives them.
         precision: Working precision in bits; doubled up to three times where a decision needs it.
         at: Another point to evaluate at: a tree or flat list with one entry per leaf of `(args, kwargs)`, each an array
-            (of `flint.arb`, `flint.fmpq`, fractions or Python numbers) or None for the argument itself.
+            (of `flint.acb`, `flint.arb`, `flint.fmpq`, fractions or Python numbers) or None for the argument itself.
         **kwargs: Further trees of arrays.
 
     Returns:
-        The tree of f's output with object arrays `(*s)` of `flint.arb` for floats and of Python numbers for integers
-        and bools.
+        The tree of f's output with object arrays `(*s)` of `flint.arb` for floats, `flint.acb` for complex numbers and
+        Python numbers for integers and bools.
 
     Guarantee:
         Every ball contains the exact result. Infinite results are infinities; results outside a function's domain NaN.
@@ -102,7 +103,7 @@ def _presented(result):
 
 
 def assert_encloses(tracked, exact_tree, context="") -> np.ndarray:
-    """Assert |value - exact| <= error for every element, rigorously.
+    """Assert |value - exact| <= error for every element, rigorously; the modulus, if it is complex.
 
     Args:
         tracked: A `precjax.Tracked`, or any pair of trees (value, error).
@@ -162,7 +163,7 @@ def _judge_leaf(value, error, exact_array, where):
 
 def _judge_element(value, error, truth, where):
     """(|value - exact|, error / |value - exact|), as floats."""
-    value, error, truth = arb(value), arb(error), arb(truth)
+    value, error, truth = ball(value), ball(error), ball(truth)
     if error.is_nan() or error < 0:
         raise AssertionError(f"{where}: the error is {error.str(5, radius=False)}")
     if not is_finite(error):
@@ -281,14 +282,15 @@ def _sample(values, errors, points, random):
     centre = [None] * len(leaves)
     if not any(np.any(np.asarray(e) != 0) for _, e in leaves):
         return [centre]
-    corners = [[_moved(v, e, lambda: random.choice([-1, 1])) for v, e in leaves] for _ in range(points)]
+    corners = [[_moved(v, e, lambda: random.choice([-1, 1]), random) for v, e in leaves] for _ in range(points)]
     interior = [
-        [_moved(v, e, lambda: random.integers(-(2**20), 2**20) / 2**20) for v, e in leaves] for _ in range(points)
+        [_moved(v, e, lambda: random.integers(-(2**20), 2**20) / 2**20, random) for v, e in leaves]
+        for _ in range(points)
     ]
     return [centre, *corners, *interior]
 
 
-def _moved(value, error, fraction):
+def _moved(value, error, fraction, random):
     """The point value + fraction * error, exactly; None where the input is exact."""
     if not np.any(np.asarray(error) != 0):
         return None
@@ -298,8 +300,20 @@ def _moved(value, error, fraction):
     def move(v, e):
         if not is_finite(v):
             return v
+        if type(v) is acb:
+            return _in_disc(v, e, lift(fraction())[()] * _NEXT_TO_ONE, random)
         radius = e if is_finite(e) else 8 * max(abs(v), fmpq(1))  # an infinite ball is the whole line
         step = radius * lift(fraction())[()]
         return v + (fmpq(step.trunc()) if whole else step)
 
     return np.asarray(np.frompyfunc(move, 2, 1)(lift(value), lift(error)), dtype=object)
+
+
+def _in_disc(centre, radius, fraction, random):
+    """centre + fraction * radius, turned: along an axis more often than not, so that errors of operands may add up."""
+    radius = radius if is_finite(radius) else 8
+    slope = fmpq(int(random.choice([0, 0, 256, random.integers(-512, 512)])), 256)
+    square = slope * slope
+    cosine, sine = (1 - square) / (1 + square), 2 * slope / (1 + square)  # a rational point of the unit circle
+    with flint.ctx.workprec(_JUDGING_PRECISION):
+        return centre + acb(arb(cosine * fraction * radius), arb(sine * fraction * radius))

@@ -22,6 +22,7 @@ class Case(NamedTuple):
         models: models beside the default one.
         scalar: whether the row counts for the median over the scalar rows.
         unbounded: whether benign inputs may have an infinite error.
+        rare: formats that only the long run tries.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case(NamedTuple):
     models: tuple[Any, ...] = ()
     scalar: bool = False
     unbounded: bool = False
+    rare: tuple[str, ...] = ()
 
 
 class Drawn(NamedTuple):
@@ -66,6 +68,11 @@ class Draw:
     def exact(self, *shape, **options) -> np.ndarray:
         """Floats that never get an error."""
         return self.numbers(*shape, **options).value
+
+    def complexes(self, *shape, real=None, imag=None, **options) -> Drawn:
+        """Complex numbers; further options of each part."""
+        parts = [self.numbers(*shape, **{**options, **(more or {})}).value for more in (real, imag)]
+        return Drawn(parts[0] + parts[1] * np.asarray(1j, jnp.result_type(self.dtype, jnp.complex64)))
 
     def integers(self, *shape, low=-9, high=9, dtype="int32") -> Drawn:
         """Integers, both ends included."""
@@ -129,7 +136,8 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     value = np.asarray(drawn.value)
     if value.dtype.kind in "iu":
         return _errors_of_integers(drawn, random, pattern)
-    x = value.astype(np.float64)
+    with np.errstate(over="ignore"):
+        x = np.minimum(np.abs(value.astype(np.complex128)), 1e308) if np.iscomplexobj(value) else value.astype(np.float64)
     size = np.where(np.isfinite(x), np.abs(x), 0.0)
     typical = float(np.median(size)) or 1.0
     errors = {
@@ -141,7 +149,7 @@ def errors_of(drawn: Drawn, random, pattern: str) -> np.ndarray:
     }[pattern]
     room = np.minimum(x - drawn.low, drawn.high - x) * (1 - 2.0**-10)
     errors = np.minimum(errors, np.maximum(room, 0))
-    dtype = np.float64 if value.dtype == np.float64 else np.float32
+    dtype = np.float64 if value.dtype in (np.float64, np.complex128) else np.float32
     return np.minimum(errors, np.finfo(dtype).max).astype(dtype)
 
 

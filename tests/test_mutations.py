@@ -5,10 +5,10 @@ row, and may try a fault of its own here.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import test_rules
 from jax import lax
@@ -21,7 +21,17 @@ from precjax._registry import _RULES
 from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
-from precjax.rules import arithmetic, contraction, control_flow, decision, softmax, softmax_gradient
+from precjax.rules import (
+    arithmetic,
+    complex_arithmetic,
+    complex_elementary,
+    contraction,
+    control_flow,
+    decision,
+    fft,
+    softmax,
+    softmax_gradient,
+)
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -31,7 +41,7 @@ class Fault(NamedTuple):
     """A mistake: what is replaced (an object's attribute, or a rule by its name), by what, and the rows that must fail."""
 
     replaced: tuple[object, str] | str
-    by: Callable
+    by: object
     rows: tuple[str, ...]
 
 
@@ -120,7 +130,7 @@ FAULTS = {
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
     "flush dropped": Fault((WorstCase, "total"), total_without_flushes, ("mul",)),
     "subnormal operands trusted": Fault((Platform, "read_loss"), lambda self, dtype: 0.0, ("sqrt",)),
-    "cross term dropped": Fault((arithmetic, "_product_terms"), product_without_cross_term, ("mul",)),
+    "cross term dropped": Fault((arithmetic, "product_terms"), product_without_cross_term, ("mul",)),
     "gamma of n - 2": Fault((WorstCase, "sum_rounding"), rounding_of_fewer(lambda n: 1), ("reduce_sum of two",)),
     "sum of magnitudes in place of errors": Fault("reduce_sum", halved_rule("reduce_sum"), ("reduce_sum",)),
     "decided when undecided": Fault("lt", nothing, ("lt", "select")),
@@ -140,6 +150,10 @@ FAULTS = {
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
     "patterns: only its own term moves a softmax": Fault((softmax, "_parts"), no_other_terms, ("softmax", "logsumexp", "attention")),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
+    "complex product rounded once": Fault((complex_arithmetic, "COMPLEX_PRODUCT"), 0.5, ("complex mul",)),
+    "a disc taken for its centre": Fault((complex_elementary, "_radius"), lambda z: jnp.zeros_like(z.size), ("complex log anywhere",)),
+    "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
+    "a spectrum's other half forgotten": Fault((fft, "_weights"), lambda n, dtype: np.ones(n // 2 + 1, dtype), ("irfft",)),
 }
 
 

@@ -8,6 +8,7 @@ import pathlib
 import zlib
 
 import cases_arrays
+import cases_complex
 import cases_elementwise
 import cases_patterns
 import jax
@@ -19,7 +20,7 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES]
+CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES, *cases_complex.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
 # Propagation is nearly the same everywhere; roundings differ between processors and versions, as the table of ulps does.
@@ -72,6 +73,8 @@ def parameters():
 
 def marks(case, dtype):
     """Compiling takes the time: rows of arrays take turns in float64, and between the narrow formats, outside the long run."""
+    if dtype in case.rare:
+        return [pytest.mark.long]
     if case.scalar or dtype not in FLOATS[1:]:
         return []
     turn = zlib.crc32(case.name.encode())

@@ -10,9 +10,11 @@ registered), then one file per family.
 
 from precjax._judge import (  # noqa: F401  each registers its family
     arithmetic,
+    complex_numbers,
     contraction,
     decision,
     elementary,
+    fourier,
     indexing,
     linalg,
     reduction,

@@ -7,9 +7,9 @@ from flint import arb, fmpq
 from jax.extend import core as jex
 
 from precjax._judge.control_flow import CONTROL_FLOW
-from precjax._judge.number import Undecidable, as_objects, settle
+from precjax._judge.number import Undecidable, as_complex, as_objects, settle
 from precjax._judge.point import Point, held, is_key
-from precjax._judge.table import RULES
+from precjax._judge.table import COMPLEX, RULES
 
 # The bits of an inexact float have no exact counterpart, so the exact program keeps those of the computed run.
 FROZEN = {"bitcast_convert_type", "nextafter", "random_gamma"}
@@ -19,6 +19,7 @@ ATTEMPTS = 4
 ENOUGH_BITS, NEGLIGIBLE = 64, arb(2) ** -300
 
 _settle = np.frompyfunc(settle, 1, 1)
+_as_complex = np.frompyfunc(as_complex, 1, 1)
 
 
 def evaluate_jaxpr(jaxpr, exact, computed, *, precision=400) -> list[np.ndarray]:
@@ -89,6 +90,10 @@ def _is_float(var) -> bool:
     return jnp.issubdtype(var.aval.dtype, jnp.inexact)
 
 
+def _is_complex(var) -> bool:
+    return jnp.issubdtype(var.aval.dtype, jnp.complexfloating)
+
+
 def _run(jaxpr, points, freezes) -> list[Point]:
     consts = [Point.of(const, freezes) for const in getattr(jaxpr, "consts", ())]
     jaxpr = _open(jaxpr)
@@ -121,9 +126,10 @@ def _exact(eqn, operands, computed):
         return map(held, computed)
     if not reads_floats and (name in FROZEN or not any(map(_is_float, eqn.outvars))):
         return map(held, _bind(eqn, operands))
-    if name not in RULES:
+    rules = COMPLEX if any(map(_is_complex, (*eqn.invars, *eqn.outvars))) else RULES
+    if name not in rules:
         raise NotImplementedError(f"the judge has no exact semantics for the primitive {name!r}")
-    results = RULES[name](*operands, **eqn.params)
+    results = rules[name](*operands, **eqn.params)
     if not isinstance(results, (tuple, list)):
         results = [results]
     return [_typed(result, var.aval) for result, var in zip(results, eqn.outvars, strict=True)]
@@ -138,6 +144,8 @@ def _typed(result, aval):
     """The result in its canonical form, checked against the shape that JAX derived."""
     if is_key(aval):
         return result
+    if jnp.issubdtype(aval.dtype, jnp.complexfloating):
+        result = _as_complex(result)
     result = as_objects(_settle(result)) if jnp.issubdtype(aval.dtype, jnp.inexact) else np.asarray(result, aval.dtype)
     assert result.shape == aval.shape, f"{result.shape} where JAX has {aval.shape}"
     return result

@@ -1,8 +1,8 @@
 """Exact numbers: rationals while they last, balls after that, infinities and NaN beside them.
 
-A number is a `flint.fmpq` (known exactly) or a `flint.arb` (an enclosure, an infinity, or NaN). Whatever depends on
-which side of a boundary a number lies is *decided* here, or refused with `Undecidable`; nothing is ever guessed from a
-midpoint.
+A number is a `flint.fmpq` (known exactly) or a `flint.arb` (an enclosure, an infinity, or NaN), a complex number a
+`flint.acb` (an enclosure; NaN stands for all that is not finite). Whatever depends on which side of a boundary a
+number lies is *decided* here, or refused with `Undecidable`; nothing is ever guessed from a midpoint.
 """
 
 import fractions
@@ -10,7 +10,7 @@ import fractions
 import flint
 import jax.numpy as jnp
 import numpy as np
-from flint import arb, fmpq
+from flint import acb, arb, fmpq
 
 ZERO, ONE, HALF = fmpq(0), fmpq(1), fmpq(1, 2)
 INF, NAN = arb.pos_inf(), arb.nan()
@@ -30,16 +30,17 @@ def lift(array) -> np.ndarray:
     """The numbers that an array of floats, integers or bools stores, as an object array of the same shape.
 
     Args:
-        array: Anything that numpy reads; elements of object arrays may be `arb`, `fmpq`, `Fraction`, float or int.
+        array: Anything that numpy reads; elements of object arrays may be `acb`, `arb`, `fmpq`, `Fraction`,
+            complex, float or int.
 
     Returns:
-        Object array of `fmpq` (finite) and `arb` (infinite, NaN, or given as a ball).
+        Object array of `fmpq` (finite) and `arb` (infinite, NaN, or given as a ball); of `acb` for complex numbers.
     """
     array = np.asarray(array)
     if array.dtype == object:
         return as_objects(_from_python(array))
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise NotImplementedError("the judge has no complex numbers")
+        return as_objects(_from_complex(array))
     if jnp.issubdtype(array.dtype, jnp.floating):
         return as_objects(_from_float(array.astype(np.float64)))  # exact: no format is wider
     return as_objects(_from_integer(array.astype(object)))
@@ -56,15 +57,22 @@ def _number_from_float(x):
     return arb(float(x))
 
 
+def _number_from_complex(x):
+    return acb(arb(float(x.real)), arb(float(x.imag)))
+
+
 def _number_from_python(x):
-    if isinstance(x, (arb, fmpq)):
+    if isinstance(x, (acb, arb, fmpq)):
         return x
     if isinstance(x, fractions.Fraction):
         return fmpq(x.numerator, x.denominator)
+    if isinstance(x, complex):
+        return _number_from_complex(x)
     return _number_from_float(x) if isinstance(x, float) else fmpq(int(x))
 
 
 _from_float = np.frompyfunc(_number_from_float, 1, 1)
+_from_complex = np.frompyfunc(_number_from_complex, 1, 1)
 _from_integer = np.frompyfunc(lambda x: fmpq(int(x)), 1, 1)
 _from_python = np.frompyfunc(_number_from_python, 1, 1)
 
@@ -77,6 +85,8 @@ def settle(x):
     """
     if type(x) is fmpq:
         return arb(x) if x.height_bits() > LONGEST_RATIONAL else x
+    if type(x) is acb:
+        return x if x.is_finite() else as_complex(NAN)
     if not x.is_finite():
         return NAN if x.is_nan() else INF * sign(x)
     if x.is_exact():
@@ -86,9 +96,14 @@ def settle(x):
     return x
 
 
-def ball(x) -> arb:
+def as_complex(x) -> acb:
+    """A real number as a complex one."""
+    return x if type(x) is acb else acb(ball(x))
+
+
+def ball(x):
     """The number as a ball, exact if it is a dyadic rational."""
-    if type(x) is arb:
+    if type(x) is not fmpq:
         return x
     with flint.ctx.workprec(max(flint.ctx.prec, 2 * LONGEST_RATIONAL)):
         return arb(x)
@@ -106,7 +121,7 @@ def finite(x: arb) -> arb:
 
 
 def is_nan(x) -> bool:
-    return type(x) is arb and x.is_nan()
+    return not is_finite(x) and (type(x) is acb or x.is_nan())
 
 
 def is_finite(x) -> bool:

@@ -9,19 +9,21 @@ import numpy as np
 from precjax._judge.number import lift
 
 RULES = {}
+# Of equations that have a complex operand or result.
+COMPLEX = {}
 
 
-def rule(*names):
+def rule(*names, table=RULES):
     """Register the decorated function as the semantics of the primitives of these names."""
 
     def register(function):
-        RULES.update(dict.fromkeys(names, function))
+        table.update(dict.fromkeys(names, function))
         return function
 
     return register
 
 
-def defelementwise(name, function, operands=1):
+def defelementwise(name, function, operands=1, table=RULES):
     """Register a function of numbers as the elementwise semantics of a primitive."""
     apply = np.frompyfunc(function, operands, 1)
-    RULES[name] = lambda *arrays, **params: apply(*map(lift, arrays))
+    table[name] = lambda *arrays, **params: apply(*map(lift, arrays))

@@ -18,7 +18,7 @@ from precjax._annotated import Annotated, Known
 from precjax._ball import Ball, subnormal
 from precjax._binding import bind
 from precjax._facts import folded
-from precjax._registry import MissingRuleError, find, is_users
+from precjax._registry import MissingRuleError, find
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -32,11 +32,6 @@ from precjax._rounding import (
     where,
 )
 from precjax.models._model import ErrorModel
-
-# The rules that hold for complex numbers as they are; the others are stated for real ones.
-_COMPLEX = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "concatenate"}) | {
-    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p"
-}  # fmt: skip
 
 _TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
 
@@ -130,7 +125,8 @@ class RuleModel(ErrorModel):
         error = where(subnormal(error), tiny, error)
         error = where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
         if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
-            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), tiny)
+            lost = platforms.current().read_loss(dtype_of(value))
+            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), lost)
             error = where(subnormal(jnp.asarray(value)), flushed, error)
         return Annotated(value, error, Known(settled=True, masked=True))
 
@@ -144,7 +140,7 @@ class RuleModel(ErrorModel):
             return x
         error, dtype = _no_error(x.value), dtype_of(x.value)
         if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
-            error = where(subnormal(jnp.asarray(x.value)), format_of(error.dtype).smallest_normal, error)
+            error = where(subnormal(jnp.asarray(x.value)), platforms.current().read_loss(dtype), error)
         return x._replace(error=error)
 
     def doubt(self, x: Annotated) -> Any:
@@ -166,14 +162,12 @@ class RuleModel(ErrorModel):
             return [(outs[0], None)]
         if not self.supports(eqn):
             return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
-        rule = find(eqn.primitive.name)
+        rule = find(eqn.primitive.name, _is_complex(eqn))
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
     def supports(self, eqn: Any) -> bool:
-        """Whether there is a rule, and it holds for complex numbers if there are any."""
-        name = eqn.primitive.name
-        rule = find(name)
-        return rule is not None and (name in _COMPLEX or not _is_complex(eqn) or is_users(rule))
+        """Whether there is a rule: for complex numbers, if there are any."""
+        return find(eqn.primitive.name, _is_complex(eqn)) is not None
 
     def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
         """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""

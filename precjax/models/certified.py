@@ -115,7 +115,8 @@ class Certified(Widened, WorstCase):
             distance = where(lax.eq(value, value), distance, np.inf)
         bound = as_error(never_nan(self.error(reference)), _WIDE)
         error = _rounded_up(plus(lax.abs(distance), bound), 4, dtype)
-        offset = distance.astype(dtype)
+        # A modulus does not say where the reference of a complex number lies.
+        offset = distance.astype(dtype) if not np.iscomplexobj(value) else jnp.zeros(value.shape, dtype)
         lost = lax.abs(lax.sub(distance, widen(offset)))
         lost = plus(lost, times(lax.abs(distance), 4 * format_of(_WIDE).unit_roundoff))
         radius = where(lax.is_finite(offset), _rounded_up(plus(bound, lost), 4, dtype), np.inf)

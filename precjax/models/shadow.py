@@ -120,7 +120,8 @@ def moved_back(value: Any, error: Any) -> Any:
         return lax.ne(value, lax.ne(error, jnp.zeros_like(error)))
     if not is_inexact(dtype):
         return lax.sub(jnp.asarray(value), lax.convert_element_type(error, dtype))
-    return lax.sub(jnp.asarray(widen(value)), jnp.asarray(widen(error)))
+    value = jnp.asarray(widen(value))
+    return lax.sub(value, jnp.asarray(widen(error)).astype(value.dtype))
 
 
 def difference(value: Any, reference: Any, rest: Any = None) -> Any:

@@ -87,7 +87,7 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         if x.operand.known[:2] == (0.0, 0.0) and not other.exact:
             return jnp.broadcast_to(other.error, out.shape)
     if a.exact and b.exact and out.dtype == a.dtype:
-        error = _two_sum_error(a, b, out, sign)
+        error = two_sum_error(a, b, out, sign)
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
     error = plus(error, _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff)
@@ -132,7 +132,7 @@ def _full(x: Any, out: Any, dtype: Any = None) -> Any:
     return jnp.broadcast_to(jnp.asarray(x, dtype), out.shape)
 
 
-def _two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
+def two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
     """|out - (a + sign b)|: Knuth's TwoSum (Higham, section 4.3), exact but for underflow.
 
     Multiples of 2 smallest normals stay multiples of them: no underflow where both operands are beyond 2**p smallest
@@ -159,17 +159,17 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     out = outs[0]
     if not is_inexact(out.dtype):
         a, b = balls(model, operands, out)
-        return [combine_integers(model, operands, out, lambda ea, eb: plus(*_product_terms(a, b, ea, eb)))]
+        return [combine_integers(model, operands, out, lambda ea, eb: plus(*product_terms(a, b, ea, eb)))]
     a, b = balls(model, operands, out)
     if operands[0] is operands[1]:
-        return [_power_error(model, a, 2, out)]
+        return [power_error(model, a, 2, out)]
     for scale, x in ((a, b), (b, a)):
         if _is_power_of_two(scale.operand.known):
             return [_scaled(model, x, abs(scale.operand.known.low), out)]
     error = softmax_gradient_error(model, operands, out, a.dtype)
     if error is not None:
         return [error]
-    error = model.total(out, *_product_terms(a, b, a.absorbed, b.absorbed), flushed=2)
+    error = model.total(out, *product_terms(a, b, a.absorbed, b.absorbed), flushed=2)
     error = tightest(model, operands, out, error, quotient=False)
     return [_lowered_by_complement(model, a, b, out, error)]
 
@@ -197,7 +197,8 @@ def _scaled(model: Any, x: Ball, factor: float, out: Any) -> Any:
     return where(lax.bitwise_or(normal, _full(zero, out)), 0.0, lost)
 
 
-def _product_terms(a: Ball, b: Ball, ea: Any, eb: Any) -> tuple[Any, ...]:
+def product_terms(a: Ball, b: Ball, ea: Any, eb: Any) -> tuple[Any, ...]:
+    """The theorem's bound of |x' y' - x* y*|, x* within the error and y' within the reach, as terms to be joined."""
     if a.linear and b.linear:
         return times(a.size, eb), times(b.size, ea), times(ea, eb)
     crossed = b.reach if a.exact else plus(b.reach, b.error)
@@ -271,7 +272,7 @@ def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 @rule("square")
 def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """|x'^2 - x*^2| <= |x' - x*| |x' + x*|."""
-    return [_power_error(model, *balls(model, operands, outs[0]), 2, outs[0])]
+    return [power_error(model, *balls(model, operands, outs[0]), 2, outs[0])]
 
 
 @rule("one_minus_square")
@@ -279,10 +280,10 @@ def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[A
     """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
     (a,) = balls(model, operands, outs[0])
     rounding = times(plus(times(a.far, a.far), 1.0), 2 * model.unit(outs[0].dtype))
-    return [model.total(outs[0], _slope_square(a), rounding, ulps=2, flushed=3)]
+    return [model.total(outs[0], slope_square(a), rounding, ulps=2, flushed=3)]
 
 
-def _slope_square(a: Ball) -> Any:
+def slope_square(a: Ball) -> Any:
     """|x' - x*| (|x'| + |x*|), both within the reach."""
     if a.linear:
         return times(a.absorbed, a.size, 2.0)
@@ -295,24 +296,25 @@ def integer_pow(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     out = outs[0]
     if not is_inexact(out.dtype):
         return [spoiled(model, operands, out)]
-    return [_power_error(model, *balls(model, operands, out), y, out)]
+    return [power_error(model, *balls(model, operands, out), y, out)]
 
 
-def _power_error(model: Any, a: Ball, y: int, out: Any) -> Any:
+def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float = 3.0) -> Any:
     """Mean value theorem: |y| |x|^(y-1) e, at the far end of the reach for y > 1, at the near end for y < 0."""
     if y == 0:
         return None
     if y == 1:
         return a.error
     if y == 2:
-        return model.total(out, _slope_square(a))
+        return model.total(out, slope_square(a), ulps=product, flushed=2)
     if y > 2:
         slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
-        return model.total(out, times(slope, a.absorbed), ulps=y - 1, steps=y + 8, flushed=y)
+        return model.total(out, times(slope, a.absorbed), ulps=product * (y - 1), steps=y + 8, flushed=3 * y)
     near = a.size if a.exact else a.near
+    ulps = product * (-y - 1) + quotient
     if isinstance(near, float):
-        return model.total(out, ulps=2 - y)
+        return model.total(out, ulps=ulps)
     # |y| near**y (e / near): the power may overflow only where the result may, too.
     farthest = ratio(1.0, lax.integer_pow(near, -y))
     moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
-    return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=2 - y, steps=10 - y, flushed=2)
+    return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=ulps, steps=10 - y, flushed=2)

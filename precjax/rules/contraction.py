@@ -8,6 +8,10 @@ r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
     one exact:     (e_a + n u A) * |b|: one product.
 Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that
 norms of rows and columns, or of patches, are all that is computed.
+
+Complex numbers: both parts of y are sums of 2 n real products, so that, with hypot(|ac| + |bd|, |ad| + |bc|) <= sqrt(2)
+|x| |y|, the modulus of the error is at most 2 sqrt(2) n u sum_k |a'| |b'|. A convolution may be three real ones (Gauss;
+Higham section 23.2.4), of sums of parts: their roundings add up to 4 (n + 1) u sum_k |a'| |b'|, and one u more.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._registry import MissingRuleError, rule
+from precjax._registry import MissingRuleError, complex_rule, rule
 from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times
 from precjax.rules.integer import combine_integers
 
@@ -33,11 +38,14 @@ class Bilinear(NamedTuple):
         product: the contraction itself.
         norms: (2-norms of a over what is summed, laid out to broadcast against the result; the same for b).
         terms: how many products are summed.
+        roundings: how many roundings a product meets until it is part of the sum: as many as there are terms, if the
+            numbers are real.
     """
 
     product: Callable[[Any, Any], Any]
     norms: tuple[Callable[[Any], Any], Callable[[Any], Any]]
     terms: int
+    roundings: int
 
 
 def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
@@ -59,9 +67,10 @@ def norm(squares: Any, terms: int, dtype: Any) -> Any:
 def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
     """The theorem above, for any model's way to join errors and to round sums."""
     dtype, accumulator = error_dtype(out.dtype), _accumulator(out.dtype)
-    rounding, of_result = model.sum_rounding(bilinear.terms + 1, accumulator)
+    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, accumulator)
     a, b = (model.ball(x, dtype) for x in operands)
-    big_a, big_b = (_size(x, format_of(dtype).smallest_normal / rounding) for x in (a, b))
+    lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
+    big_a, big_b = (_size(x, lost / rounding) for x in (a, b))
     contract = lambda x, y: model.contract(x, y, bilinear)  # noqa: E731
     if a.exact:
         bound = contract(big_a, model.join(b.error, times(big_b, rounding)))
@@ -106,7 +115,26 @@ def dot_general(
     precision: Any,
 ) -> list[Any]:
     """Any batch and contracting dimensions."""
-    out = outs[0]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, lambda terms: terms)]
+
+
+@complex_rule("dot_general")
+def complex_dot_general(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension_numbers: Any, precision: Any
+) -> list[Any]:
+    """As of real numbers, with more roundings."""
+    roundings = lambda terms: math.ceil(2 * math.sqrt(2) * terms)  # noqa: E731
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, roundings)]
+
+
+def _dot(
+    model: Any,
+    operands: Sequence[Annotated],
+    out: Any,
+    dimension_numbers: Any,
+    precision: Any,
+    roundings: Callable[[int], int],
+) -> Any:
     _check(precision)
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
     dtype = error_dtype(out.dtype)
@@ -117,7 +145,7 @@ def dot_general(
         return lax.dot_general(x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
 
     if not is_inexact(out.dtype):
-        return [_integer_dot(model, operands, out, product)]
+        return _integer_dot(model, operands, out, product)
     free = [
         len(o.value.shape) - len(c) - len(n)
         for o, (c, n) in zip(operands, zip(*dimension_numbers, strict=True), strict=True)
@@ -132,7 +160,7 @@ def dot_general(
         columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
         return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
-    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms))]
+    return bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms)))
 
 
 def _batch_first(x: Any, batch: Sequence[int]) -> Any:
@@ -157,10 +185,24 @@ def _integer_dot(model: Any, operands: Sequence[Annotated], out: Any, product: C
 
 
 @rule("conv_general_dilated")
-def conv_general_dilated(
+def conv_general_dilated(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """An element is an inner product of a patch and a kernel; XLA:CPU uses no Winograd or FFT algorithm (measured)."""
+    return [_convolution(model, operands, outs[0], lambda terms: terms, **params)]
+
+
+@complex_rule("conv_general_dilated")
+def complex_conv_general_dilated(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any
+) -> list[Any]:
+    """As of real numbers, with more roundings."""
+    return [_convolution(model, operands, outs[0], lambda terms: 4 * terms + 5, **params)]
+
+
+def _convolution(
     model: Any,
     operands: Sequence[Annotated],
-    outs: Sequence[Any],
+    out: Any,
+    roundings: Callable[[int], int],
     *,
     window_strides: Any,
     padding: Any,
@@ -170,9 +212,8 @@ def conv_general_dilated(
     feature_group_count: int,
     batch_group_count: int,
     precision: Any,
-) -> list[Any]:
-    """An element is an inner product of a patch and a kernel; XLA:CPU uses no Winograd or FFT algorithm (measured)."""
-    out = outs[0]
+    **_: Any,
+) -> Any:
     _check(precision)
     dtype = error_dtype(out.dtype)
     kernel = operands[1].value.shape
@@ -197,4 +238,4 @@ def conv_general_dilated(
         kernels = norm(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms, dtype)
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
-    return [bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms))]
+    return bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms)))

@@ -39,7 +39,7 @@ def convert_element_type(model: Any, operands: Sequence[Annotated], outs: Sequen
 
 def _to_float(model: Any, x: Annotated, out: Any, before: Any) -> Any:
     """Rounded to nearest, perhaps twice (float64 and wide integers to bfloat16 go through float32)."""
-    if _holds(out.dtype, before, x):
+    if holds(out.dtype, before, x):
         return as_error(x.error, error_dtype(out.dtype))
     error = model.total(out, as_error(x.error, error_dtype(out.dtype)), ulps=1 + 2.0**-8)
     if x.known.masked and is_inexact(before):
@@ -51,7 +51,7 @@ def _to_float(model: Any, x: Annotated, out: Any, before: Any) -> Any:
     return where(small, explicit(model, x, error.dtype), error)
 
 
-def _holds(after: Any, before: Any, x: Annotated) -> bool:
+def holds(after: Any, before: Any, x: Annotated) -> bool:
     """Whether every number of the old dtype, or of the known range, is one of the new."""
     digits = format_of(after).digits
     if not is_inexact(before):

@@ -18,7 +18,17 @@ from precjax import _patterns as patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
-from precjax._rounding import as_error, dtype_of, error_dtype, format_of, is_inexact, plus, times, where
+from precjax._rounding import (
+    arithmetic_dtype,
+    as_error,
+    dtype_of,
+    error_dtype,
+    format_of,
+    is_inexact,
+    plus,
+    times,
+    where,
+)
 from precjax.rules.integer import spoiled
 from precjax.rules.structural import explicit
 
@@ -164,9 +174,9 @@ def _either(model: Any, which: Annotated, cases: Sequence[Annotated], out: Any, 
 
 def _distance(a: Any, b: Any, dtype: Any) -> Any:
     """|a - b|, rounded up; integers may already be rounded by the conversion."""
-    x, y = (lax.convert_element_type(v, dtype) for v in (a, b))
+    x, y = (lax.convert_element_type(v, arithmetic_dtype(v.dtype, dtype)) for v in (a, b))
     eps = 8 * format_of(dtype).unit_roundoff
-    distance = plus(times(lax.abs(lax.sub(x, y)), 1 + eps), 2 * format_of(dtype).smallest_normal)
+    distance = plus(times(lax.abs(lax.sub(x, y)), 1 + eps), 4 * format_of(dtype).smallest_normal)
     return distance if is_inexact(a.dtype) else plus(distance, times(plus(lax.abs(x), lax.abs(y)), eps))
 
 

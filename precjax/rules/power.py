@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._ball import Ball
-from precjax._registry import find, rule
+from precjax._ball import Ball, sign_bit
+from precjax._registry import complex_rule, find, rule
 from precjax._rounding import (
     dtype_of,
     equal,
@@ -99,16 +100,17 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
 def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Points no nearer than r to the origin, d apart: their angle is 2 asin(t / 2) <= t + t**3 / 20, t = d / r <= 1.
 
-    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi.
+    Beyond that, and where the ball meets the cut (x < 0, y = 0), by anything up to 2 pi; so, too, where zeros have
+    signs that real arithmetic does not know.
     """
     out = outs[0]
     y, x = (model.ball(o, error_dtype(out.dtype)) for o in operands)
     ulps = model.accuracy("atan2", out.dtype).factor
     if y.absorbed is None and x.absorbed is None:
-        return [model.total(out, ulps=ulps)]
-    moved = _hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
+        return [model.total(out, where(_signed_zeros(y, x, out), 2 * math.pi, 0.0), ulps=ulps)]
+    moved = hypotenuse(_filled(y.absorbed, out), _filled(x.absorbed, out))
     reach = moved if y.operand.known.settled and x.operand.known.settled else times(moved, 2.0)
-    distance = _hypotenuse(_filled(y.size, out), _filled(x.size, out))
+    distance = hypotenuse(_filled(y.size, out), _filled(x.size, out))
     room = maximum(minus(times(distance, 1 - 16 * x.eps), times(reach, 1 + 16 * x.eps)), 0.0)
     t = ratio(moved, room)
     angle = where(less(t, 1.0), times(t, plus(times(t, t, 0.05), 1.0)), 2 * math.pi)
@@ -117,8 +119,17 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         less(_filled(y.size, out), times(_filled(y.absorbed, out), 2.5)),
         less(_filled(x.value, out), times(_filled(x.absorbed, out), 2.0)),
     )
-    angle = where(lax.bitwise_and(cut, lax.bitwise_not(certain)), 2 * math.pi, angle)
+    cut = lax.bitwise_or(lax.bitwise_and(cut, lax.bitwise_not(certain)), _signed_zeros(y, x, out))
+    angle = where(cut, 2 * math.pi, angle)
     return [model.total(out, where(less(angle, 2 * math.pi), angle, 2 * math.pi), ulps=ulps, steps=48)]
+
+
+def _signed_zeros(y: Ball, x: Ball, out: Any) -> Any:
+    """Where y is 0 and the angle hangs on the sign of a zero: y is -0 beside a negative x, or x is -0."""
+    y, x = (jnp.broadcast_to(jnp.asarray(v.operand.value, out.dtype), out.shape) for v in (y, x))
+    zero = lax.full_like(out, 0)
+    unknown = lax.bitwise_or(sign_bit(y), lax.eq(x, zero))
+    return lax.bitwise_and(lax.eq(y, zero), lax.bitwise_and(sign_bit(x), unknown))
 
 
 def _filled(x: Any, out: Any) -> Any:
@@ -127,7 +138,7 @@ def _filled(x: Any, out: Any) -> Any:
     return times(jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, dtype), out.shape), 0.25)
 
 
-def _hypotenuse(a: Any, b: Any) -> Any:
+def hypotenuse(a: Any, b: Any) -> Any:
     """sqrt(a**2 + b**2) without overflow."""
     large, small = lax.max(a, b), lax.min(a, b)
     slope = ratio(small, large)
@@ -138,18 +149,27 @@ def _hypotenuse(a: Any, b: Any) -> Any:
 @rule("polynomial")
 def polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Horner's rule written out: multiply by x, add the next coefficient, from the last operand to the second."""
-    out = outs[0]
+    return [_horner(model, operands, outs[0], find)]
+
+
+@complex_rule("polynomial")
+def complex_polynomial(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As of real numbers."""
+    return [_horner(model, operands, outs[0], functools.partial(find, complex_numbers=True))]
+
+
+def _horner(model: Any, operands: Sequence[Annotated], out: Any, find_rule: Any) -> Any:
     x, *coefficients = operands
     result = coefficients[-1]
     for coefficient in reversed(coefficients[:-1]):
-        product = _step(model, "mul", lax.mul, [result, x], out)
-        result = _step(model, "add", lax.add, [product, coefficient], out)
-    return [jnp.broadcast_to(model.explicit(result).error, out.shape)]
+        product = _step(model, find_rule("mul"), lax.mul, [result, x], out)
+        result = _step(model, find_rule("add"), lax.add, [product, coefficient], out)
+    return jnp.broadcast_to(model.explicit(result).error, out.shape)
 
 
-def _step(model: Any, name: str, function: Any, operands: Sequence[Annotated], out: Any) -> Annotated:
+def _step(model: Any, rule_: Any, function: Any, operands: Sequence[Annotated], out: Any) -> Annotated:
     """One operation of Horner's rule, by the rule of that operation."""
     value = function(*(jnp.broadcast_to(jnp.asarray(x.value, out.dtype), out.shape) for x in operands))
     operands = [x._replace(value=jnp.broadcast_to(jnp.asarray(x.value), out.shape), origin=None) for x in operands]
-    (error,) = find(name)(model, operands, [value])
+    (error,) = rule_(model, operands, [value])
     return Annotated(value, error)

@@ -18,8 +18,9 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import rule
+from precjax._registry import complex_rule, rule
 from precjax._rounding import (
+    COMPLEX_PRODUCT,
     dtype_of,
     equal,
     error_dtype,
@@ -97,11 +98,25 @@ def reduce_prod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     return [_product(model, operands, outs[0], terms, lambda v: _prod(v, axes))]
 
 
+@complex_rule("reduce_prod")
+def complex_reduce_prod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
+    """As of real numbers, with the roundings of complex products."""
+    terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
+    return [_product(model, operands, outs[0], terms, lambda v: _prod(v, axes), COMPLEX_PRODUCT)]
+
+
 def _prod(v: Any, axes: Any) -> Any:
     return jnp.prod(v, axis=tuple(axes))
 
 
-def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, multiply: Callable[[Any], Any]) -> Any:
+def _product(
+    model: Any,
+    operands: Sequence[Annotated],
+    out: Any,
+    terms: int,
+    multiply: Callable[[Any], Any],
+    ulps: float = 1.0,
+) -> Any:
     """Theorem: |prod b - prod a| <= prod(|a| + |b - a|) - prod |a|; twice, to the exact and to any other execution."""
     if not is_inexact(out.dtype):
         return combine_integers(model, operands, out, lambda e: multiply(e * np.inf))
@@ -109,7 +124,7 @@ def _product(model: Any, operands: Sequence[Annotated], out: Any, terms: int, mu
     u, tiny = format_of(out.dtype).unit_roundoff, format_of(x.dtype).smallest_normal
     error = x.absorbed
     largest = multiply(plus(x.size, error, tiny)) if error is None else multiply(plus(x.size, x.reach, error, tiny))
-    rounding = times(largest, (terms + 2) * u + 4 * terms * x.eps)
+    rounding = times(largest, ulps * (terms + 2) * u + 4 * terms * x.eps)
     moved = None if x.exact else lax.sub(largest, multiply(x.size))
     moved = None if moved is None else times(maximum(moved, 0.0), 2.0 if x.reach is not x.error else 1.0)
     # A partial product that underflows may still be multiplied by everything larger than 1.
@@ -190,6 +205,15 @@ def cumprod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, a
     """As reduce_prod, for every prefix."""
     multiply = lambda v: lax.cumprod(v, axis=axis, reverse=reverse)  # noqa: E731
     return [_product(model, operands, outs[0], outs[0].shape[axis], multiply)]
+
+
+@complex_rule("cumprod")
+def complex_cumprod(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool
+) -> list[Any]:
+    """As reduce_prod, for every prefix."""
+    multiply = lambda v: lax.cumprod(v, axis=axis, reverse=reverse)  # noqa: E731
+    return [_product(model, operands, outs[0], outs[0].shape[axis], multiply, COMPLEX_PRODUCT)]
 
 
 @rule("cummax", "cummin")
