@@ -37,6 +37,9 @@ REDUCTIONS = {
     "argsort": lambda x: jnp.argsort(x, axis=1),
     "sort with payload": lambda x: lax.sort((x, x * 2, 1 - x), dimension=1, num_keys=1),
     "top_k": lambda x: lax.top_k(x, 2),
+    "approx_max_k": lambda x: lax.approx_max_k(x, 2, reduction_dimension=0),
+    "approx_min_k": lambda x: lax.approx_min_k(x, 2),
+    "parity": lambda x: lax.reduce_xor(x > 0.5, (0,)),
     "median": lambda x: jnp.median(x, axis=1),
     "norm": lambda x: jnp.sqrt(jnp.sum(x * x, axis=1)),
     "max minus min": lambda x: jnp.max(x, axis=1) - jnp.min(x, axis=1),
@@ -93,6 +96,9 @@ INDEXING = {
     "scatter dropped": lambda x: x.at[jnp.array([1, 9])].set(0.1, mode="drop"),
     "scatter-add": lambda x: x.at[jnp.array([0, 2, 0, 0])].add(x),
     "scatter-add of many": lambda x: jnp.zeros(2, x.dtype).at[jnp.arange(24) % 2].add(x.ravel()),
+    "scatter-mul": lambda x: x.at[jnp.array([0, 2, 0, 0])].mul(x * 0.7),
+    "scatter-max": lambda x: x.at[jnp.array([0, 2, 0, 0])].max(x * 0.9),
+    "scatter-min dropped": lambda x: x.at[jnp.array([0, 9, 0, 2])].min(x * 0.9, mode="drop"),
     "segment_sum": lambda x: jax.ops.segment_sum(x, jnp.array([0, 1, 0, 2]), num_segments=3),
     "dynamic_slice": lambda x: lax.dynamic_slice(x, (2, 1), (2, 3)),
     "dynamic_update_slice": lambda x: lax.dynamic_update_slice(x, -x[:2, :2] * 3, (2, 1)),
@@ -162,6 +168,9 @@ def contractions():
     for name, (f, *shapes) in {**DOTS, **CONVOLUTIONS}.items():
         formats = FLOATS_AND_X64 if name in ("dot", "conv") else FULL if name in PLAIN_FORMATS else FLOATS[:-1]
         yield Case(name, f, numbers(*shapes, wide=False), formats, NORMWISE)
+    ragged = lambda a, b: lax.ragged_dot(a, b, jnp.array([2, 0, 3], jnp.int32))  # noqa: E731
+    # Its batching rule refuses float32 here, so it stays out of the format that is vmapped.
+    yield Case("ragged dot", ragged, numbers((6, 3), (3, 3, 2), wide=False), ("float64", "bfloat16"))
     for name, (f, *shapes) in ACCUMULATED.items():
         yield Case(name, f, numbers(*shapes, wide=False), ("bfloat16", "float16"), NORMWISE)
 
@@ -180,6 +189,10 @@ def gradient_of_pool(operation, start, **options):
     return jax.grad(loss)
 
 
+def tangent_of_pool(operation, start, **options):
+    return lambda x: jax.jvp(pool(operation, start, **options), (x,), (jnp.flip(x) * 3,))[1]
+
+
 WINDOWS = {
     "sum pool": pool(lax.add, 0.0),
     "sum pool padded": pool(lax.add, 0.0, padding="SAME"),
@@ -190,13 +203,17 @@ WINDOWS = {
     "gradient of max pool": gradient_of_pool(lax.max, -np.inf),
     "gradient of overlapping max pool": gradient_of_pool(lax.max, -np.inf, strides=(1, 1, 1), padding="SAME"),
     "gradient of min pool": gradient_of_pool(lax.min, np.inf, window=(1, 2, 2)),
+    "product pool": pool(lax.mul, 1.0, padding="SAME"),
+    "tangent of max pool": tangent_of_pool(lax.max, -np.inf, padding="SAME"),
+    "tangent of min pool": tangent_of_pool(lax.min, np.inf),
     "gradient of sum pool": gradient_of_pool(lax.add, 0.0),
 }
 
 
 def pools():
     for name, f in WINDOWS.items():
-        yield Case(name, f, numbers((2, 4, 5), wide=name != "gradient of max pool"))
+        formats = FULL if name == "product pool" else FLOATS
+        yield Case(name, f, numbers((2, 4, 5), wide=name != "gradient of max pool"), formats)
 
 
 CASES = [*reductions(), *moves(), *contractions(), *pools()]

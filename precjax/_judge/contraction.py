@@ -31,6 +31,16 @@ def _product(left, right):
     return np.matmul(left, right)
 
 
+@rule("ragged_dot_general")
+def ragged_dot_general(a, b, sizes, **params):
+    """Rows in groups of these sizes times a matrix each; rows beyond the last group give 0."""
+    result = np.full((a.shape[0], b.shape[-1]), ZERO, dtype=object)
+    ends = np.cumsum(np.asarray(sizes, int))
+    for group, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        result[start:end] = _product(lift(a)[None, start:end], lift(b)[None, group])[0]
+    return result
+
+
 @rule("conv_general_dilated")
 def conv_general_dilated(
     x, kernel, *, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,

@@ -102,6 +102,13 @@ def top_k(x, *, k, axis=-1, **params):
     return np.moveaxis(values, -1, axis), np.moveaxis(indices, -1, axis)
 
 
+@rule("approx_top_k")
+def approx_top_k(x, *, k, reduction_dimension, is_max_k, **params):
+    """The exact ones: what is approximate elsewhere is not on a CPU."""
+    values, indices = top_k(x if is_max_k else -lift(x), k=k, axis=reduction_dimension)
+    return (values if is_max_k else -values), indices
+
+
 def _sorted_indices(keys, descending=False):
     """The stable order of the places of a row; NaN counts as the largest number."""
 

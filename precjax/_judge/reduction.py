@@ -18,6 +18,11 @@ for _name, _fold in {"sum": SUM, "prod": PRODUCT, "max": MAXIMUM, "min": MINIMUM
     )
 
 
+@rule("reduce_xor")
+def reduce_xor(x, *, axes, **params):
+    return np.bitwise_xor.reduce(x, axis=tuple(axes))
+
+
 def _accumulate(fold, x, axis, reverse):
     if reverse:
         return np.flip(_accumulate(fold, np.flip(x, axis), axis, False), axis)

@@ -4,7 +4,7 @@ import numpy as np
 
 from precjax._judge.arithmetic import add
 from precjax._judge.decision import first_best
-from precjax._judge.number import INF, ONE, ZERO, as_objects
+from precjax._judge.number import INF, ONE, ZERO, as_objects, lift
 from precjax._judge.reduction import MAXIMUM, MINIMUM, PRODUCT, SUM
 from precjax._judge.structural import pad
 from precjax._judge.table import rule
@@ -41,6 +41,15 @@ for _name, _fold, _identity in [
     rule(f"reduce_window_{_name}")(
         lambda x, fold=_fold, identity=_identity, **params: fold.reduce(windows(x, identity, **params), axis=-1)
     )
+
+
+@rule("reduce_window")
+def reduce_window(x, start, *, jaxpr, **geometry):
+    """Of one primitive: that primitive, folded."""
+    (eqn,) = jaxpr.eqns
+    fold = {"mul": PRODUCT, "add": SUM, "max": MAXIMUM, "min": MINIMUM}[eqn.primitive.name]
+    seen = windows(x, lift(start).item(), **geometry)
+    return fold.reduce(seen, axis=-1)
 
 
 def _selected(x, select_prim, **geometry):

@@ -125,7 +125,7 @@ class Probabilistic(RuleModel):
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
         """Products of squares; normwise, as if the sizes of the operands had nothing to do with each other."""
         (a, scale_a), (b, scale_b) = _unit(a), _unit(b)
-        if self.contraction == "componentwise":
+        if self.contraction == "componentwise" or bilinear.norms is None:
             root = lax.sqrt(componentwise(lax.square(a), lax.square(b), bilinear))
         else:
             root = times(normwise(a, b, bilinear), 1 / math.sqrt(bilinear.terms))

@@ -75,7 +75,7 @@ class WorstCase(RuleModel):
 
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
         """Products of magnitudes, or of norms."""
-        return _CONTRACTIONS[self.contraction](a, b, bilinear)
+        return (componentwise if bilinear.norms is None else _CONTRACTIONS[self.contraction])(a, b, bilinear)
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
         """It may be either."""

@@ -27,7 +27,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError, complex_rule, rule
-from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times
+from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times, where
 from precjax.rules.integer import combine_integers
 
 
@@ -36,14 +36,15 @@ class Bilinear(NamedTuple):
 
     Attributes:
         product: the contraction itself.
-        norms: (2-norms of a over what is summed, laid out to broadcast against the result; the same for b).
+        norms: (2-norms of a over what is summed, laid out to broadcast against the result; the same for b); None where
+            there are none, and the contraction itself must do.
         terms: how many products are summed.
         roundings: how many roundings a product meets until it is part of the sum: as many as there are terms, if the
             numbers are real.
     """
 
     product: Callable[[Any, Any], Any]
-    norms: tuple[Callable[[Any], Any], Callable[[Any], Any]]
+    norms: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None
     terms: int
     roundings: int
 
@@ -239,3 +240,31 @@ def _convolution(
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
     return bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms)))
+
+
+@rule("ragged_dot_general")
+def ragged_dot_general(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    ragged_dot_dimension_numbers: Any,
+    precision: Any,
+    group_offset: Any,
+) -> list[Any]:
+    """Products of groups of rows with a matrix each; the sizes of the groups must be certain."""
+    _check(precision)
+    left, right, sizes = operands
+    out, dtype = outs[0], error_dtype(outs[0].dtype)
+    (contracted, _), _ = ragged_dot_dimension_numbers.dot_dimension_numbers
+    terms = max(math.prod(left.value.shape[i] for i in contracted), 1)
+
+    def product(x: Any, y: Any) -> Any:
+        return lax.ragged_dot_general(
+            x, y, sizes.value, ragged_dot_dimension_numbers, precision=lax.Precision.HIGHEST,
+            preferred_element_type=dtype, group_offset=group_offset,
+        )  # fmt: skip
+
+    error = bilinear_error(model, [left, right], out, Bilinear(product, None, terms, terms))
+    doubt = model.doubt(sizes)
+    return [error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)]

@@ -15,10 +15,12 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, plus, times, where
+from precjax._registry import MissingRuleError, rule
+from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
+from precjax.rules.reduction import product_error
 from precjax.rules.structural import explicit
 
 
@@ -84,6 +86,8 @@ def dynamic_update_slice(model: Any, operands: Sequence[Annotated], outs: Sequen
 @rule("scatter")
 def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
     """Errors of the updates where they land."""
+    if not _overwrites(params["update_jaxpr"]):
+        raise MissingRuleError("no error rule for a scatter that applies a function (x.at[...].apply); write it as set")
     x, indices, update = operands
     error = None
     if x.error is not None or update.error is not None:
@@ -91,6 +95,12 @@ def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **pa
         errors = (explicit(model, x, dtype), indices.value, explicit(model, update, dtype))
         error = compat.primitives.scatter_p.bind(*errors, **_float_updates(params))
     return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
+
+
+def _overwrites(update: Any) -> bool:
+    """Whether (old, new) becomes new: none means the same."""
+    body = None if update is None else compat.open_jaxpr(update)
+    return body is None or (not body.eqns and body.outvars[0] is body.invars[1])
 
 
 def _float_updates(params: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +116,7 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     dtype = error_dtype(out.dtype)
 
     def add(base: Any, updates: Any) -> Any:
-        return _scatter_add(base, indices.value, updates, params)
+        return _scattered(lax.scatter_add, base, indices.value, updates, params)
 
     if not is_inexact(out.dtype):
         errors = [
@@ -127,8 +137,37 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     return [_unless(_uncertain(model, [indices]), error, model, out)]
 
 
-def _scatter_add(base: Any, indices: Any, updates: Any, params: dict[str, Any]) -> Any:
-    return lax.scatter_add(
+def _scattered(scatter: Any, base: Any, indices: Any, updates: Any, params: dict[str, Any]) -> Any:
+    """A scatter of errors, as the primitive scatters values."""
+    return scatter(
         base, indices, updates, params["dimension_numbers"], indices_are_sorted=params["indices_are_sorted"],
         unique_indices=params["unique_indices"], mode=params["mode"],
     )  # fmt: skip
+
+
+@rule("scatter-mul", "scatter_mul")
+def scatter_mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Products of as many factors as meet in a place, in any order."""
+    x, indices, update = operands
+    multiply = lambda base, updates: _scattered(lax.scatter_mul, base, indices.value, updates, params)  # noqa: E731
+    terms = max(int(np.prod(indices.value.shape[:-1])), 1) + 1
+    error = product_error(model, [x, update], outs[0], terms, multiply)
+    return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
+
+
+@rule("scatter-max", "scatter-min", "scatter_max", "scatter_min")
+def scatter_extreme(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """The largest error of what meets in a place: extremes are nonexpansive."""
+    x, indices, update = operands
+    out, error = outs[0], None
+    dtype = error_dtype(out.dtype)
+    if x.error is not None or update.error is not None or _reads_subnormals(out.dtype):
+        errors = [never_nan(explicit(model, o, dtype)) for o in (x, update)]
+        largest = _scattered(lax.scatter_max, errors[0], indices.value, errors[1], params)
+        error = where(lax.eq(out, out), reordered(largest) if is_inexact(out.dtype) else largest, np.inf)
+    return [_unless(_uncertain(model, [indices]), error, model, out)]
+
+
+def _reads_subnormals(dtype: Any) -> bool:
+    """Whether comparisons may take subnormals for 0."""
+    return is_inexact(dtype) and platforms.current().read_loss(dtype) > 0

@@ -20,10 +20,10 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import rule
+from precjax._registry import MissingRuleError, rule
 from precjax._rounding import error_dtype, is_inexact, less, maximum, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
-from precjax.rules.reduction import summed
+from precjax.rules.reduction import product_error, summed
 
 
 @rule("reduce_window_sum")
@@ -82,6 +82,71 @@ def select_and_scatter_add(
     total = model.total(out, total, ulps=0, steps=2 * len(windows.offsets), flushed=terms + 1)
     unknown = jnp.any(lax.ne(operand.value, operand.value))
     return [where(_full(unknown, Annotated(out), jnp.bool_), np.inf, total)]
+
+
+@rule("select_and_gather_add")
+def select_and_gather_add(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    select_prim: Any,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> list[Any]:
+    """What the winner of each window sends: its error, or, where the winner is in doubt, all that candidates send."""
+    if {*base_dilation, *window_dilation} - {1}:
+        raise MissingRuleError("no error rule for the tangent of a pooling with dilated windows")
+    sent, operand = operands
+    out = outs[0]
+    s, x = Ball(sent, error_dtype(out.dtype)), Ball(operand, error_dtype(out.dtype))
+    windows = _Windows(operand.value.shape, out.shape, window_dimensions, window_strides, padding)
+    candidates = _candidates(windows, x, select_prim.name)
+    error = never_nan(_full(0.0 if s.absorbed is None else s.absorbed, sent, s.dtype))
+    value = _full(s.value, sent, s.dtype)
+
+    def extreme(array: Any, filler: float, choose: Any) -> Any:
+        seen = [windows.take(array, offset, filler) for offset in windows.offsets]
+        return functools.reduce(choose, (where(c, v, filler) for c, v in zip(candidates, seen, strict=True)))
+
+    high, low = extreme(value, -np.inf, lax.max), extreme(value, np.inf, lax.min)
+    largest = extreme(error, 0.0, lax.max)
+    # From any candidate that an execution takes to any that the exact program takes.
+    apart = plus(times(lax.sub(high, low), 1 + 8 * s.eps), times(largest, 3.0))
+    disputed = less(1.0, sum(c.astype(s.dtype) for c in candidates))
+    total = model.total(out, where(disputed, apart, largest), ulps=0)
+    unknown = jnp.any(lax.ne(operand.value, operand.value))
+    return [where(_full(unknown, Annotated(out), jnp.bool_), np.inf, total)]
+
+
+@rule("reduce_window")
+def reduce_window(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    jaxpr: Any,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> list[Any]:
+    """Products in windows; for other functions no order-independent bound is known."""
+    names = [eqn.primitive.name for eqn in compat.open_jaxpr(jaxpr).eqns]
+    if names != ["mul"] or operands[1].known[:2] != (1.0, 1.0):
+        raise MissingRuleError(f"no error rule for a reduce_window with {', '.join(names)} in any order")
+
+    def multiply(v: Any) -> Any:
+        one = jnp.ones((), v.dtype)
+        return lax.reduce_window(
+            v, one, lax.mul, window_dimensions, window_strides, padding, base_dilation, window_dilation
+        )
+
+    return [product_error(model, operands[:1], outs[0], math.prod(window_dimensions) + 1, multiply)]
 
 
 def _full(value: Any, like: Annotated, dtype: Any) -> Any:

@@ -16,10 +16,13 @@ from precjax._rounding import where
 @rule(
     "random_bits", "random_seed", "random_wrap", "random_unwrap", "random_fold_in", "random_split", "random_clone",
     "threefry2x32",
-    "rng_bit_generator", "rng_uniform",
+    "rng_bit_generator", "rng_uniform", "random_gamma",
 )  # fmt: skip
 def random(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Exact, unless the key or what is folded into it is not; keys themselves carry no error."""
+    """Exact, unless the key or what is folded into it is not; keys themselves carry no error.
+
+    A gamma variate is the number that was drawn: which candidates its sampler rejected is part of the draw.
+    """
     doubts = [jnp.any(d) for x in operands if (d := model.doubt(x)) is not None]
     if not doubts:
         return [None] * len(outs)

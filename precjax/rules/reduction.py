@@ -18,7 +18,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import complex_rule, rule
+from precjax._registry import MissingRuleError, complex_rule, rule
 from precjax._rounding import (
     COMPLEX_PRODUCT,
     dtype_of,
@@ -95,42 +95,48 @@ def _sum_in_two_stages(e: Any, axes: tuple[int, ...], row: int) -> Any:
 def reduce_prod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """prod(|x| + e) - prod |x|."""
     terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
-    return [_product(model, operands, outs[0], terms, lambda v: _prod(v, axes))]
+    return [product_error(model, operands, outs[0], terms, lambda v: _prod(v, axes))]
 
 
 @complex_rule("reduce_prod")
 def complex_reduce_prod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """As of real numbers, with the roundings of complex products."""
     terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
-    return [_product(model, operands, outs[0], terms, lambda v: _prod(v, axes), COMPLEX_PRODUCT)]
+    return [product_error(model, operands, outs[0], terms, lambda v: _prod(v, axes), COMPLEX_PRODUCT)]
 
 
 def _prod(v: Any, axes: Any) -> Any:
     return jnp.prod(v, axis=tuple(axes))
 
 
-def _product(
+def product_error(
     model: Any,
     operands: Sequence[Annotated],
     out: Any,
     terms: int,
-    multiply: Callable[[Any], Any],
+    multiply: Callable[..., Any],
     ulps: float = 1.0,
 ) -> Any:
-    """Theorem: |prod b - prod a| <= prod(|a| + |b - a|) - prod |a|; twice, to the exact and to any other execution."""
+    """Theorem: |prod b - prod a| <= prod(|a| + |b - a|) - prod |a|; twice, to the exact and to any other execution.
+
+    `multiply` takes an array per operand, and multiplies as the primitive does, at most so many terms each time.
+    """
     if not is_inexact(out.dtype):
-        return combine_integers(model, operands, out, lambda e: multiply(e * np.inf))
-    x = model.ball(operands[0], error_dtype(out.dtype))
-    u, tiny = format_of(out.dtype).unit_roundoff, format_of(x.dtype).smallest_normal
-    error = x.absorbed
-    largest = multiply(plus(x.size, error, tiny)) if error is None else multiply(plus(x.size, x.reach, error, tiny))
-    rounding = times(largest, ulps * (terms + 2) * u + 4 * terms * x.eps)
-    moved = None if x.exact else lax.sub(largest, multiply(x.size))
-    moved = None if moved is None else times(maximum(moved, 0.0), 2.0 if x.reach is not x.error else 1.0)
+        return combine_integers(model, operands, out, lambda *e: multiply(*(x * np.inf for x in e)))
+    balls = [model.ball(x, error_dtype(out.dtype)) for x in operands]
+    dtype, eps = balls[0].dtype, balls[0].eps
+    u, tiny = format_of(out.dtype).unit_roundoff, format_of(dtype).smallest_normal
+    full = lambda x, size: jnp.broadcast_to(jnp.asarray(size, dtype), np.shape(x.operand.value))  # noqa: E731
+    radii = [plus(x.absorbed, tiny) if x.absorbed is None else plus(x.reach, x.absorbed, tiny) for x in balls]
+    largest = multiply(*(full(x, plus(x.size, r)) for x, r in zip(balls, radii, strict=True)))
+    rounding = times(largest, ulps * (terms + 2) * u + 4 * terms * eps)
+    moved = None
+    if any(not x.exact for x in balls):
+        moved = maximum(lax.sub(largest, multiply(*(full(x, x.size) for x in balls))), 0.0)
+        moved = times(moved, 2.0 if any(x.reach is not x.error for x in balls) else 1.0)
     # A partial product that underflows may still be multiplied by everything larger than 1.
-    lost = times(
-        multiply(maximum(jnp.asarray(x.far, x.dtype), 1.0)), 2 * terms * platforms.current().underflow(out.dtype)
-    )
+    others = multiply(*(maximum(full(x, x.far), 1.0) for x in balls))
+    lost = times(others, 2 * terms * platforms.current().underflow(out.dtype))
     return model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)
 
 
@@ -157,12 +163,13 @@ def _extreme(operand: Annotated, out: Any, axes: tuple[int, ...], sign: float) -
     return where(lax.eq(out, out), reordered(lax.reduce_max(possible, axes)), np.inf)
 
 
-@rule("reduce_and", "reduce_or")
+@rule("reduce_and", "reduce_or", "reduce_xor")
 def reduce_logic(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
-    """Certain if every operand is."""
+    """Certain if every operand is; bits of an uncertain integer may be any."""
     if operands[0].error is None:
         return [None]
-    return [lax.reduce_max(never_nan(operands[0].error), tuple(axes))]
+    error = lax.reduce_max(never_nan(operands[0].error), tuple(axes))
+    return [error if outs[0].dtype == jnp.bool_ else where(equal(error, 0.0), 0.0, np.inf)]
 
 
 def _winner(name: str, sign: float) -> None:
@@ -204,7 +211,7 @@ def cumsum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, ax
 def cumprod(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axis: int, reverse: bool) -> list[Any]:
     """As reduce_prod, for every prefix."""
     multiply = lambda v: lax.cumprod(v, axis=axis, reverse=reverse)  # noqa: E731
-    return [_product(model, operands, outs[0], outs[0].shape[axis], multiply)]
+    return [product_error(model, operands, outs[0], outs[0].shape[axis], multiply)]
 
 
 @complex_rule("cumprod")
@@ -213,7 +220,7 @@ def complex_cumprod(
 ) -> list[Any]:
     """As reduce_prod, for every prefix."""
     multiply = lambda v: lax.cumprod(v, axis=axis, reverse=reverse)  # noqa: E731
-    return [_product(model, operands, outs[0], outs[0].shape[axis], multiply, COMPLEX_PRODUCT)]
+    return [product_error(model, operands, outs[0], outs[0].shape[axis], multiply, COMPLEX_PRODUCT)]
 
 
 @rule("cummax", "cummin")
@@ -299,3 +306,19 @@ def top_k(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: 
     # The first number that was left out may also be a rival: any doubt anywhere along the axis counts.
     certain = lax.eq(largest, jnp.zeros_like(largest))
     return [where(lax.eq(outs[0], outs[0]), reordered(largest), np.inf), where(certain, 0.0, float(n - 1))]
+
+
+@rule("approx_top_k")
+def approx_top_k(
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    k: int,
+    reduction_dimension: int,
+    aggregate_to_topk: bool,
+) -> list[Any]:
+    """On a CPU nothing is approximate: the k largest, or smallest."""
+    if not aggregate_to_topk:
+        raise MissingRuleError("no error rule for approx_top_k(aggregate_to_topk=False), which leaves out any numbers")
+    return top_k(model, operands, outs, k=k, axis=reduction_dimension)

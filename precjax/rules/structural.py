@@ -51,13 +51,16 @@ def passes(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
     return [operands[0].error]
 
 
-@rule("optimization_barrier", "pvary")
+@rule("optimization_barrier", "pvary", "device_put", "reshard")
 def passes_all(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Each result is its operand."""
     return [x.error for x in operands]
 
 
-@rule("iota", "random_wrap", "random_unwrap", "empty", "empty2", "create_token", "axis_index")
+@rule(
+    "iota", "random_wrap", "random_unwrap", "empty", "empty2", "create_token", "axis_index", "platform_index",
+    "after_all",
+)  # fmt: skip
 def exact(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Integers, keys and constants."""
     if any(x.error is not None for x in operands):
