@@ -7,12 +7,15 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from precjax._refusals import REFUSED
+
 Rule = Callable[..., Any]
 
 _RULES: dict[str, Rule] = {}
 _COMPLEX_RULES: dict[str, Rule] = {}  # for equations with a complex operand or result
 _SHARED: set[str] = set()  # primitives whose rule serves both
 _USERS: set[Rule] = set()
+_REFUSALS: dict[str, Callable[[Any], str | None]] = {}
 
 
 class MissingRuleError(NotImplementedError):
@@ -68,6 +71,22 @@ def find(name: str, complex_numbers: bool = False) -> Rule | None:
     if not complex_numbers or name in _SHARED or found in _USERS:
         return found
     return _COMPLEX_RULES.get(name)
+
+
+def refusal(*names: str) -> Callable[[Callable[[Any], str | None]], Callable[[Any], str | None]]:
+    """Registers what a rule does not hold for: a function of the equation that returns the reason, None if it holds."""
+
+    def register(function: Callable[[Any], str | None]) -> Callable[[Any], str | None]:
+        _REFUSALS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+def reason_against(eqn: Any) -> str | None:
+    """Why an equation has no rule, if that is known."""
+    name = eqn.primitive.name
+    return _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
 
 
 def is_users(rule: Rule) -> bool:

@@ -169,7 +169,7 @@ def contractions():
         formats = FLOATS_AND_X64 if name in ("dot", "conv") else FULL if name in PLAIN_FORMATS else FLOATS[:-1]
         yield Case(name, f, numbers(*shapes, wide=False), formats, NORMWISE)
     ragged = lambda a, b: lax.ragged_dot(a, b, jnp.array([2, 0, 3], jnp.int32))  # noqa: E731
-    # Its batching rule refuses float32 here, so it stays out of the format that is vmapped.
+    # JAX cannot vmap it over both operands yet, so it stays out of float32, which is vmapped.
     yield Case("ragged dot", ragged, numbers((6, 3), (3, 3, 2), wide=False), ("float64", "bfloat16"))
     for name, (f, *shapes) in ACCUMULATED.items():
         yield Case(name, f, numbers(*shapes, wide=False), ("bfloat16", "float16"), NORMWISE)

@@ -18,7 +18,7 @@ from precjax._annotated import Annotated, Known
 from precjax._ball import Ball, subnormal
 from precjax._binding import bind
 from precjax._facts import folded
-from precjax._registry import MissingRuleError, find
+from precjax._registry import MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -166,8 +166,9 @@ class RuleModel(ErrorModel):
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
     def supports(self, eqn: Any) -> bool:
-        """Whether there is a rule: for complex numbers, if there are any."""
-        return find(eqn.primitive.name, _is_complex(eqn)) is not None
+        """Whether there is a rule that holds for the equation: for complex numbers, if there are any."""
+        rule = find(eqn.primitive.name, _is_complex(eqn))
+        return rule is not None and (is_users(rule) or reason_against(eqn) is None)
 
     def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
         """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
@@ -221,8 +222,10 @@ def _no_error(value: Any) -> Any:
 def missing_rule(eqn: Any) -> MissingRuleError:
     """The exception for a primitive without a rule."""
     name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
+    reason = reason_against(eqn)
+    because = f": {reason}" if reason else ""
     return MissingRuleError(
-        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}. Supply one with "
+        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}{because}. Supply one with "
         f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
         f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
     )

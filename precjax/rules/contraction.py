@@ -26,7 +26,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._registry import MissingRuleError, complex_rule, rule
+from precjax._registry import complex_rule, refusal, rule
 from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times, where
 from precjax.rules.integer import combine_integers
 
@@ -41,12 +41,14 @@ class Bilinear(NamedTuple):
         terms: how many products are summed.
         roundings: how many roundings a product meets until it is part of the sum: as many as there are terms, if the
             numbers are real.
+        inputs: unit roundoff of a format that the operands are rounded to before.
     """
 
     product: Callable[[Any, Any], Any]
     norms: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None
     terms: int
     roundings: int
+    inputs: float = 0.0
 
 
 def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
@@ -69,6 +71,9 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     """The theorem above, for any model's way to join errors and to round sums."""
     dtype, accumulator = error_dtype(out.dtype), _accumulator(out.dtype)
     rounding, of_result = model.sum_rounding(bilinear.roundings + 1, accumulator)
+    if bilinear.inputs:
+        first = model.rounding(1.0) * bilinear.inputs
+        rounding = model.join(rounding, first, first) + bilinear.inputs**2
     a, b = (model.ball(x, dtype) for x in operands)
     lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
     big_a, big_b = (_size(x, lost / rounding) for x in (a, b))
@@ -94,16 +99,28 @@ def _accumulator(dtype: Any) -> Any:
     return dtype if format_of(dtype).digits >= 24 else jnp.dtype(jnp.float32)
 
 
-def _check(precision: Any) -> None:
-    """Presets that round the operands to a narrower format need their own model; precisions mean nothing on CPU."""
-    name = str(getattr(precision, "name", precision))
-    if not isinstance(precision, (type(None), tuple, lax.Precision)) and name not in _FULL_PRECISION:
-        raise MissingRuleError(
-            f"no error rule for a contraction with algorithm {name}; use one of {', '.join(_FULL_PRECISION)}"
-        )
-
-
+# Presets that round the operands first, by how much: to bfloat16, whose second and third parts make up for it.
+_ROUNDED = {"BF16_BF16_F32": 2.0**-8, "BF16_BF16_F32_X3": 2.0**-15, "BF16_BF16_F32_X6": 2.0**-22}
 _FULL_PRECISION = ("DEFAULT", "F32_F32_F32", "F64_F64_F64")
+
+
+def _preset(precision: Any) -> str | None:
+    """The name of an algorithm; None for a precision, which means nothing on a CPU."""
+    name = getattr(precision, "name", precision)
+    return None if isinstance(precision, (type(None), tuple, lax.Precision)) or name in _FULL_PRECISION else str(name)
+
+
+def _input_rounding(precision: Any) -> float:
+    """Unit roundoff of what a preset does to the operands (on a CPU it may leave them alone)."""
+    name = _preset(precision)
+    return 0.0 if name is None else _ROUNDED[name]
+
+
+@refusal("dot_general", "conv_general_dilated", "ragged_dot_general")
+def _unknown_algorithm(eqn: Any) -> str | None:
+    name = _preset(eqn.params["precision"])
+    known = ", ".join((*_FULL_PRECISION, *_ROUNDED))
+    return None if name is None or name in _ROUNDED else f"algorithm {name} is none of {known}"
 
 
 @rule("dot_general")
@@ -136,7 +153,6 @@ def _dot(
     precision: Any,
     roundings: Callable[[int], int],
 ) -> Any:
-    _check(precision)
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
     dtype = error_dtype(out.dtype)
     shape_a = operands[0].value.shape
@@ -161,7 +177,9 @@ def _dot(
         columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
         return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
-    return bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms)))
+    return bilinear_error(
+        model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms), _input_rounding(precision))
+    )
 
 
 def _batch_first(x: Any, batch: Sequence[int]) -> Any:
@@ -215,7 +233,6 @@ def _convolution(
     precision: Any,
     **_: Any,
 ) -> Any:
-    _check(precision)
     dtype = error_dtype(out.dtype)
     kernel = operands[1].value.shape
     spec = dimension_numbers.rhs_spec
@@ -239,7 +256,9 @@ def _convolution(
         kernels = norm(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms, dtype)
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
-    return bilinear_error(model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms)))
+    return bilinear_error(
+        model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms), _input_rounding(precision))
+    )
 
 
 @rule("ragged_dot_general")
@@ -253,7 +272,6 @@ def ragged_dot_general(
     group_offset: Any,
 ) -> list[Any]:
     """Products of groups of rows with a matrix each; the sizes of the groups must be certain."""
-    _check(precision)
     left, right, sizes = operands
     out, dtype = outs[0], error_dtype(outs[0].dtype)
     (contracted, _), _ = ragged_dot_dimension_numbers.dot_dimension_numbers
@@ -265,6 +283,6 @@ def ragged_dot_general(
             preferred_element_type=dtype, group_offset=group_offset,
         )  # fmt: skip
 
-    error = bilinear_error(model, [left, right], out, Bilinear(product, None, terms, terms))
+    error = bilinear_error(model, [left, right], out, Bilinear(product, None, terms, terms, _input_rounding(precision)))
     doubt = model.doubt(sizes)
     return [error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)]

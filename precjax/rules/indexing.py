@@ -17,7 +17,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._registry import MissingRuleError, rule
+from precjax._registry import refusal, rule
 from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
@@ -86,8 +86,6 @@ def dynamic_update_slice(model: Any, operands: Sequence[Annotated], outs: Sequen
 @rule("scatter")
 def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
     """Errors of the updates where they land."""
-    if not _overwrites(params["update_jaxpr"]):
-        raise MissingRuleError("no error rule for a scatter that applies a function (x.at[...].apply); write it as set")
     x, indices, update = operands
     error = None
     if x.error is not None or update.error is not None:
@@ -97,10 +95,13 @@ def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **pa
     return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
 
 
-def _overwrites(update: Any) -> bool:
-    """Whether (old, new) becomes new: none means the same."""
+@refusal("scatter")
+def _applies(eqn: Any) -> str | None:
+    """Whether the new number is not what is left of (old, new)."""
+    update = eqn.params["update_jaxpr"]
     body = None if update is None else compat.open_jaxpr(update)
-    return body is None or (not body.eqns and body.outvars[0] is body.invars[1])
+    overwrites = body is None or (not body.eqns and body.outvars[0] is body.invars[1])
+    return None if overwrites else "it applies a function in place; write x.at[i].set(f(x[i]))"
 
 
 def _float_updates(params: dict[str, Any]) -> dict[str, Any]:

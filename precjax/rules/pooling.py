@@ -20,7 +20,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import MissingRuleError, rule
+from precjax._registry import refusal, rule
 from precjax._rounding import error_dtype, is_inexact, less, maximum, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error, summed
@@ -94,12 +94,8 @@ def select_and_gather_add(
     window_dimensions: Any,
     window_strides: Any,
     padding: Any,
-    base_dilation: Any,
-    window_dilation: Any,
 ) -> list[Any]:
     """What the winner of each window sends: its error, or, where the winner is in doubt, all that candidates send."""
-    if {*base_dilation, *window_dilation} - {1}:
-        raise MissingRuleError("no error rule for the tangent of a pooling with dilated windows")
     sent, operand = operands
     out = outs[0]
     s, x = Ball(sent, error_dtype(out.dtype)), Ball(operand, error_dtype(out.dtype))
@@ -128,17 +124,13 @@ def reduce_window(
     operands: Sequence[Annotated],
     outs: Sequence[Any],
     *,
-    jaxpr: Any,
     window_dimensions: Any,
     window_strides: Any,
     padding: Any,
     base_dilation: Any,
     window_dilation: Any,
 ) -> list[Any]:
-    """Products in windows; for other functions no order-independent bound is known."""
-    names = [eqn.primitive.name for eqn in compat.open_jaxpr(jaxpr).eqns]
-    if names != ["mul"] or operands[1].known[:2] != (1.0, 1.0):
-        raise MissingRuleError(f"no error rule for a reduce_window with {', '.join(names)} in any order")
+    """Products in windows."""
 
     def multiply(v: Any) -> Any:
         one = jnp.ones((), v.dtype)
@@ -147,6 +139,21 @@ def reduce_window(
         )
 
     return [product_error(model, operands[:1], outs[0], math.prod(window_dimensions) + 1, multiply)]
+
+
+@refusal("select_and_gather_add")
+def _dilated(eqn: Any) -> str | None:
+    dilations = {*eqn.params["base_dilation"], *eqn.params["window_dilation"]}
+    return "its windows are dilated" if dilations - {1} else None
+
+
+@refusal("reduce_window")
+def _no_product(eqn: Any) -> str | None:
+    names = [inner.primitive.name for inner in compat.open_jaxpr(eqn.params["jaxpr"]).eqns]
+    start = eqn.invars[1]
+    if names == ["mul"] and compat.is_literal(start) and start.val == 1:
+        return None
+    return "it reduces with any function in any order, so nothing bounds its result"
 
 
 def _full(value: Any, like: Annotated, dtype: Any) -> Any:

@@ -18,7 +18,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import MissingRuleError, complex_rule, rule
+from precjax._registry import complex_rule, refusal, rule
 from precjax._rounding import (
     COMPLEX_PRODUCT,
     dtype_of,
@@ -310,15 +310,12 @@ def top_k(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: 
 
 @rule("approx_top_k")
 def approx_top_k(
-    model: Any,
-    operands: Sequence[Annotated],
-    outs: Sequence[Any],
-    *,
-    k: int,
-    reduction_dimension: int,
-    aggregate_to_topk: bool,
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, k: int, reduction_dimension: int
 ) -> list[Any]:
     """On a CPU nothing is approximate: the k largest, or smallest."""
-    if not aggregate_to_topk:
-        raise MissingRuleError("no error rule for approx_top_k(aggregate_to_topk=False), which leaves out any numbers")
     return top_k(model, operands, outs, k=k, axis=reduction_dimension)
+
+
+@refusal("approx_top_k")
+def _not_aggregated(eqn: Any) -> str | None:
+    return None if eqn.params["aggregate_to_topk"] else "with aggregate_to_topk=False it leaves out any numbers"
