@@ -16,6 +16,7 @@ from precjax._judge import (  # noqa: F401  each registers its family
     indexing,
     linalg,
     reduction,
+    spectral,
     structural,
     window,
 )

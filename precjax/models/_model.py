@@ -57,6 +57,10 @@ class ErrorModel(abc.ABC):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """Runs an ordinary equation: (value, annotation) per result."""
 
+    def solve(self, eqn: Any, operands: Sequence[Annotated]) -> list[Annotated] | None:
+        """Runs a linear solve as a whole; None to run the solver's steps."""
+        return None
+
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:
         """Whether `apply` has a rule for the equation."""

@@ -169,6 +169,14 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name)
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
+    def solve(self, eqn: Any, operands: Sequence[Annotated]) -> list[Annotated] | None:
+        """A posteriori: from the residual, whatever the solver did."""
+        if _is_complex(eqn):
+            return None
+        outs = bind(eqn, operands)
+        errors = find(eqn.primitive.name)(self, operands, outs, **eqn.params)
+        return None if errors is None else [Annotated(v, e) for v, e in zip(outs, errors, strict=True)]
+
     def supports(self, eqn: Any) -> bool:
         """Whether there is a rule, and it holds for complex numbers if there are any."""
         name = eqn.primitive.name

@@ -82,7 +82,10 @@ def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 
 @control("custom_linear_solve")
 def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """The solver's own steps; the derivative of the original."""
+    """As a whole, if the model can; else the solver's own steps, and the derivative of the original."""
+    solved = model.solve(eqn, operands)
+    if solved is not None:
+        return solved
     solver = eqn.params["jaxprs"].solve
     lengths = eqn.params["const_lengths"]
     start = lengths.matvec + lengths.vecmat
