@@ -42,15 +42,20 @@ class System(NamedTuple):
 
     def unknown(self, x: Any) -> Any:
         """The unknown as a stack of columns."""
-        return x.reshape(-1)[self.unknowns]
+        return _taken(x, self.unknowns)
 
     def right(self, b: Any) -> Any:
         """The right-hand side as a stack of columns."""
-        return b.reshape(-1)[self.rights]
+        return _taken(b, self.rights)
 
     def place(self, x: Any, shape: tuple[int, ...]) -> Any:
         """A stack of columns in the layout of the unknown."""
-        return x.reshape(-1)[np.argsort(self.unknowns.reshape(-1))].reshape(shape)
+        return _taken(x, np.argsort(self.unknowns.reshape(-1))).reshape(shape)
+
+
+def _taken(x: Any, places: np.ndarray) -> Any:
+    """Elements by their numbers; a mode without a fill value, which would be lowered in the default precision."""
+    return x.reshape(-1).at[places].get(mode="promise_in_bounds")
 
 
 class _Places(NamedTuple):

@@ -49,11 +49,29 @@ def cholesky(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
     """The lower triangle of the matrix is read; inf where it is not proved to be positive definite."""
     dtype = error_dtype(outs[0].dtype)
     a, factor = symmetric(enclosed(model, operands[0], dtype), lower=True), jnp.tril(outs[0].astype(dtype))
+    return [where(_on_or_below(outs[0]), _cholesky_error(a, factor), lax.abs(outs[0].astype(dtype)))]
+
+
+def _cholesky_error(a: Enclosure, factor: Any) -> Any:
+    """How far a lower triangular matrix is from the Cholesky factor of a*."""
     lower = Enclosure(factor)
     residual = size(difference(a, product(lower, lower.t)))
     inverse = _inverse_size(lower, lower=True)
-    error = dot_up(lax.abs(factor), _cholesky_of_one_plus(dot_up(inverse, residual, transposed(inverse))))
-    return [where(_on_or_below(outs[0]), error, lax.abs(outs[0].astype(dtype)))]
+    return dot_up(lax.abs(factor), _cholesky_of_one_plus(dot_up(inverse, residual, transposed(inverse))))
+
+
+@rule("cholesky_update")
+def cholesky_update(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """The upper Cholesky factor of R^T R + w w^T."""
+    dtype = error_dtype(outs[0].dtype)
+    r, w = (enclosed(model, x, dtype) for x in operands)
+    r, w = r.map(jnp.triu), w.map(lambda x: x[..., None, :])
+    # An exact operand has no radius, the other may have one.
+    radii = [jnp.zeros_like(x.mid) if x.rad is None else x.rad for x in (r, w)]
+    rows = Enclosure(jnp.concatenate([r.mid, w.mid], -2), jnp.concatenate(radii, -2))
+    factor = jnp.triu(outs[0].astype(dtype))
+    error = transposed(_cholesky_error(product(rows.t, rows), transposed(factor)))
+    return [where(_on_or_below(factor, -1), lax.abs(outs[0].astype(dtype)), error)]
 
 
 def _cholesky_of_one_plus(e: Any) -> Any:
@@ -85,7 +103,7 @@ def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[A
     """
     factors, _, permutation = outs
     dtype = error_dtype(factors.dtype)
-    a = enclosed(model, operands[0], dtype).map(lambda x: jnp.take_along_axis(x, permutation[..., None], -2))
+    a = enclosed(model, operands[0], dtype).map(lambda x: _permuted(x, permutation))
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
     steps = min(m - 1, n)
@@ -110,6 +128,10 @@ def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[A
     certain = lax.bitwise_and(_certain(packed, error, below, operands[0].error is None), unique)
     doubt = where(certain[..., 0], 0.0, float(m - 1))
     return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
+
+
+def _permuted(x: Any, rows: Any) -> Any:
+    return jnp.take_along_axis(x, rows[..., None], -2, mode="promise_in_bounds")
 
 
 def _parts(packed: Any, steps: int) -> tuple[Any, Any, Any]:

@@ -7,6 +7,7 @@ matter; see `enclosure.solution_error`. Triangular R A* is handled by substituti
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +17,14 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._linear_map import as_matrix
 from precjax._registry import rule
-from precjax._rounding import error_dtype, plus, times
+from precjax._rounding import enlarged, error_dtype, format_of, plus, times
 from precjax.rules.enclosure import (
     Enclosure,
+    difference,
     enclosed,
     identity,
+    product,
+    size,
     solution_error,
     transposed,
 )
@@ -100,3 +104,40 @@ def custom_linear_solve(
     x = system.unknown(outs[0].astype(dtype))
     error = solution_error(a, b, x, jnp.linalg.inv(a.mid))
     return [system.place(error, outs[0].shape)]
+
+
+@rule("tridiagonal_solve")
+def tridiagonal_solve(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As a dense system; the first element below and the last one above the diagonal are not read."""
+    dtype = error_dtype(outs[0].dtype)
+    *bands, b = (enclosed(model, x, dtype) for x in operands)
+    a = _summed([band.map(functools.partial(_on_band, k=k)) for k, band in zip((-1, 0, 1), bands, strict=True)])
+    return [solution_error(a, b, outs[0].astype(dtype), jnp.linalg.inv(a.mid))]
+
+
+def _on_band(x: Any, k: int) -> Any:
+    """A matrix with these elements, one per row, on its k-th diagonal."""
+    return times(jnp.eye(x.shape[-1], k=k, dtype=x.dtype), x[..., :, None])
+
+
+def _summed(parts: Sequence[Enclosure]) -> Enclosure:
+    """A sum of matrices that share no element: nothing is rounded."""
+    return Enclosure(plus(*(x.mid for x in parts)), plus(*(x.rad for x in parts)))
+
+
+@rule("symmetric_product")
+def symmetric_product(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, alpha: float, beta: float
+) -> list[Any]:
+    """alpha A A^T + beta C, computed again with its rounding counted."""
+    dtype = error_dtype(outs[0].dtype)
+    a, c = (enclosed(model, x, dtype) for x in operands)
+    parts = _scaled(product(a, a.t), alpha), _scaled(c, beta)
+    negated = parts[1]._replace(mid=lax.neg(parts[1].mid))
+    return [size(difference(Enclosure(outs[0].astype(dtype)), difference(parts[0], negated)))]
+
+
+def _scaled(x: Enclosure, factor: float) -> Enclosure:
+    mid = times(x.mid, float(factor))
+    radius = plus(times(x.rad, abs(factor)), times(lax.abs(mid), 2 * format_of(mid.dtype).unit_roundoff))
+    return Enclosure(mid, enlarged(radius, 4, mid.dtype, flushed=2))

@@ -57,7 +57,7 @@ def passes_all(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -
     return [x.error for x in operands]
 
 
-@rule("iota", "random_wrap", "random_unwrap", "empty", "empty2", "create_token", "axis_index")
+@rule("iota", "random_wrap", "random_unwrap", "empty", "empty2", "create_token", "axis_index", "platform_index")
 def exact(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Integers, keys and constants."""
     if any(x.error is not None for x in operands):
