@@ -5,7 +5,7 @@ import numpy as np
 from precjax._judge.arithmetic import divide
 from precjax._judge.decision import first_best
 from precjax._judge.elementary import sqrt
-from precjax._judge.number import ZERO, lift
+from precjax._judge.number import NAN, ZERO, is_nan, lift
 from precjax._judge.reduction import SUM
 from precjax._judge.table import rule
 
@@ -24,7 +24,8 @@ def _cholesky(a, lower):
     for i in range(len(a)):
         for j in range(i):
             lower[i, j] = divide(a[i, j] - SUM.reduce(lower[i, :j] * lower[j, :j]), lower[j, j])
-        lower[i, i] = sqrt(a[i, i] - SUM.reduce(lower[i, :i] * lower[i, :i]))
+        rest = a[i, i] - SUM.reduce(lower[i, :i] * lower[i, :i])
+        lower[i, i] = NAN if is_nan(rest) else sqrt(rest)
 
 
 @rule("cholesky_update")

@@ -57,9 +57,9 @@ class ErrorModel(abc.ABC):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """Runs an ordinary equation: (value, annotation) per result."""
 
-    def solve(self, eqn: Any, operands: Sequence[Annotated]) -> list[Annotated] | None:
-        """Runs a linear solve as a whole; None to run the solver's steps."""
-        return None
+    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+        """The results of a linear solve, as its steps gave them, or with what the system itself says of them."""
+        return results
 
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:

@@ -57,6 +57,10 @@ def of_floats(eqn: Any) -> bool:
 class Paired(Widened):
     """Mixed into a model of wider references, it carries pairs."""
 
+    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+        """As the steps gave them: residuals are not computed in pairs."""
+        return results
+
     def given(self, value: Any) -> Annotated:
         """An argument, of which every copy has the same bits."""
         wide = super().given(value)

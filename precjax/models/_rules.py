@@ -169,13 +169,11 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name)
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
-    def solve(self, eqn: Any, operands: Sequence[Annotated]) -> list[Annotated] | None:
-        """A posteriori: from the residual, whatever the solver did."""
-        if _is_complex(eqn):
-            return None
-        outs = bind(eqn, operands)
-        errors = find(eqn.primitive.name)(self, operands, outs, **eqn.params)
-        return None if errors is None else [Annotated(v, e) for v, e in zip(outs, errors, strict=True)]
+    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+        """A posteriori: errors from the residual, whatever the solver did; those of its steps are not computed."""
+        rule = None if _is_complex(eqn) else find(eqn.primitive.name)
+        errors = rule and rule(self, operands, [x.value for x in results], **eqn.params)
+        return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
 
     def supports(self, eqn: Any) -> bool:
         """Whether there is a rule, and it holds for complex numbers if there are any."""

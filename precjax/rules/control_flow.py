@@ -82,16 +82,14 @@ def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 
 @control("custom_linear_solve")
 def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """As a whole, if the model can; else the solver's own steps, and the derivative of the original."""
-    solved = model.solve(eqn, operands)
-    if solved is not None:
-        return solved
+    """The solver's own steps, whose results the model may judge by the system; the derivative of the original."""
     solver = eqn.params["jaxprs"].solve
     lengths = eqn.params["const_lengths"]
     start = lengths.matvec + lengths.vecmat
     consts = operands[start : start + lengths.solve]
     right = operands[sum(lengths) :]
-    return _with_derivative_of(model, eqn, operands, interpret(model, solver, [*consts, *right]))
+    results = model.solved(eqn, operands, interpret(model, solver, [*consts, *right]))
+    return _with_derivative_of(model, eqn, operands, results)
 
 
 @control("shard_map")
