@@ -57,8 +57,20 @@ class ErrorModel(abc.ABC):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """Runs an ordinary equation: (value, annotation) per result."""
 
-    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
-        """The results of a linear solve, as its steps gave them, or with what the system itself says of them."""
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """The results of a call, as its steps gave them, or with what a theorem on the whole says of their errors.
+
+        Args:
+            name: of the theorem: a primitive that carries jaxprs, or a library function.
+            params: what the theorem needs.
+            operands: of the call.
+            results: of its steps.
+
+        Returns:
+            The same values.
+        """
         return results
 
     @abc.abstractmethod

@@ -57,7 +57,9 @@ def of_floats(eqn: Any) -> bool:
 class Paired(Widened):
     """Mixed into a model of wider references, it carries pairs."""
 
-    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
         """As the steps gave them: residuals are not computed in pairs."""
         return results
 

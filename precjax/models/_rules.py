@@ -169,10 +169,13 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name)
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
-    def solved(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
-        """A posteriori: errors from the residual, whatever the solver did; those of its steps are not computed."""
-        rule = None if _is_complex(eqn) else find(eqn.primitive.name)
-        errors = rule and rule(self, operands, [x.value for x in results], **eqn.params)
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """By the rule of that name, if it has something to say; the errors of the steps are then not computed."""
+        complex_ = any(jnp.issubdtype(dtype_of(x.value), jnp.complexfloating) for x in (*operands, *results))
+        rule = None if complex_ else find(name)
+        errors = rule and rule(self, operands, [x.value for x in results], **params)
         return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
 
     def supports(self, eqn: Any) -> bool:

@@ -8,6 +8,7 @@ from precjax.rules import (  # noqa: F401
     conversion,
     decision,
     elementary,
+    elimination,
     extremum,
     factorization,
     indexing,

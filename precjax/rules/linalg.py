@@ -23,6 +23,7 @@ from precjax.rules.enclosure import (
     difference,
     enclosed,
     identity,
+    inverse_size,
     product,
     size,
     solution_error,
@@ -85,6 +86,11 @@ def triangular_weights(lower: bool) -> Any:
         return lax.abs(lax.linalg.triangular_solve(matrix, ones, left_side=True, lower=lower))
 
     return weights
+
+
+def triangular_inverse_size(a: Any, lower: bool) -> Any:
+    """An upper bound of |a^-1|."""
+    return inverse_size(Enclosure(a), triangular_inverse(a, lower), triangular_weights(lower))
 
 
 @rule("custom_linear_solve")
