@@ -35,7 +35,7 @@ from precjax.models._model import ErrorModel
 
 # The rules that hold for complex numbers as they are; the others are stated for real ones.
 _COMPLEX = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "concatenate"}) | {
-    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p"
+    "neg", "conj", "real", "imag", "dynamic_slice", "stop_gradient", "optimization_barrier", "copy_p", "eig"
 }  # fmt: skip
 
 _TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter

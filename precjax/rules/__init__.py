@@ -7,6 +7,7 @@ from precjax.rules import (  # noqa: F401
     control_flow,
     conversion,
     decision,
+    eigenvalues,
     elementary,
     elimination,
     extremum,

@@ -12,6 +12,7 @@ All arrays are stacks of matrices, (..., m, n), in the dtype of errors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -75,11 +76,16 @@ def product(x: Enclosure, y: Enclosure) -> Enclosure:
     fmt = format_of(dtype)
     # Reading a subnormal as 0 loses as much as rounding smallest / u.
     left, right = (plus(lax.abs(z.mid), fmt.smallest_normal / fmt.unit_roundoff) for z in (x, y))
-    rounding = times(right, (n + 2) * fmt.unit_roundoff)
+    rounding = times(right, _terms(n, dtype) * fmt.unit_roundoff)
     radius = dot_up(left, plus(rounding, y.rad))
     if x.rad is not None:
         radius = plus(radius, dot_up(x.rad, plus(right, y.rad)))
     return Enclosure(dot(x.mid, y.mid), enlarged(radius, 8, dtype, flushed=4 * n))
+
+
+def _terms(n: int, dtype: Any) -> float:
+    """Real and imaginary parts of a complex product sum 2 n terms each, of sizes that add up to at most n |x| |y|."""
+    return 2 * math.sqrt(2) * (n + 2) if jnp.issubdtype(dtype, jnp.complexfloating) else n + 2.0
 
 
 def difference(x: Enclosure, y: Enclosure) -> Enclosure:
@@ -91,7 +97,7 @@ def difference(x: Enclosure, y: Enclosure) -> Enclosure:
 
 def size(x: Enclosure) -> Any:
     """An upper bound of |x*|."""
-    return enlarged(plus(lax.abs(x.mid), x.rad), 2, x.mid.dtype)
+    return enlarged(plus(lax.abs(x.mid), x.rad), 8, x.mid.dtype)  # 4 of them for the modulus of a complex number
 
 
 def defect(x: Enclosure, y: Enclosure) -> Any:

@@ -71,17 +71,18 @@ def eigh(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, lowe
     weyl = _weyl(size(difference(a, product(values, vectors.t))), off, lax.abs(d))
     inverse = inverse_size(vectors, transposed(v))
     g = dot_up(inverse, size(difference(product(a, vectors), values)))
-    rho, z = rotations(g, _gaps(d, d))
-    apart = _apart(_gaps(d, d), plus(rho, transposed(weyl)))
-    of_vectors = where(apart, _normalized(lax.abs(v), z, off)[0], np.inf)
-    of_values = where(apart, minimum(rho, weyl), weyl)
-    return [_of_unit(v, of_vectors, less(weyl, np.inf)[..., :1]), of_values[..., 0, :]]
+    rho, z = rotations(g, gaps(d, d))
+    clear = apart(gaps(d, d), plus(rho, transposed(weyl)))
+    of_vectors = where(clear, normalized(lax.abs(v), z, off)[0], np.inf)
+    of_values = where(clear, minimum(rho, weyl), weyl)
+    return [of_unit(v, of_vectors, less(weyl, np.inf)[..., :1]), of_values[..., 0, :]]
 
 
 def scaled_columns(x: Enclosure, d: Any) -> Enclosure:
     """x diag(d), for exact x."""
     mid = lax.mul(*jnp.broadcast_arrays(x.mid, d))
-    return Enclosure(mid, enlarged(times(lax.abs(mid), format_of(mid.dtype).unit_roundoff), 2, mid.dtype, flushed=4))
+    # 3 u for a complex product (Higham, section 3.6).
+    return Enclosure(mid, enlarged(times(lax.abs(mid), 3 * format_of(mid.dtype).unit_roundoff), 4, d.dtype, flushed=4))
 
 
 def _weyl(residual: Any, off: Any, d: Any) -> Any:
@@ -91,14 +92,13 @@ def _weyl(residual: Any, off: Any, d: Any) -> Any:
     return enlarged(plus(times(d, delta), spectral_norm(residual)), 8, d.dtype)
 
 
-def _gaps(a: Any, b: Any) -> Any:
+def gaps(a: Any, b: Any) -> Any:
     """Lower bounds of |a_i - b_j| for rows (..., 1, n): element (j, i)."""
-    distance = lax.abs(lax.sub(*jnp.broadcast_arrays(a, transposed(b))))
-    u = format_of(a.dtype).unit_roundoff
-    return maximum(minus(times(distance, 1 - 4 * u), 2 * format_of(a.dtype).smallest_normal), 0.0)
+    distance, fmt = lax.abs(lax.sub(*jnp.broadcast_arrays(a, transposed(b)))), format_of(a.dtype)
+    return maximum(minus(times(distance, 1 - 8 * fmt.unit_roundoff), 4 * fmt.smallest_normal), 0.0)
 
 
-def _apart(gaps: Any, radii: Any) -> Any:
+def apart(gaps: Any, radii: Any) -> Any:
     """For every column, whether all other gaps exceed the radii: (..., 1, n)."""
     clear = lax.gt(gaps, enlarged(radii, 4, gaps.dtype))
     return jnp.all(lax.bitwise_or(clear, on_diagonal(gaps)), axis=-2, keepdims=True)
@@ -121,7 +121,7 @@ def rotations(g: Any, gaps: Any) -> tuple[Any, Any]:
     return shifts(z)[1], z
 
 
-def _normalized(v: Any, z: Any, off: Any) -> tuple[Any, Any]:
+def normalized(v: Any, z: Any, off: Any) -> tuple[Any, Any]:
     """How far V (e_i + z) / nu, nu its norm, is from v_i, with |V| = v; and a bound of |nu - 1|.
 
     nu**2 = 1 + (V^T V - I)_ii + 2 sum_j (V^T V - I)_ij z_j + z^T V^T V z, and |nu - 1| <= |nu**2 - 1|.
@@ -154,12 +154,12 @@ def svd(
     errors = _singular(tall, *(x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors)), s)
     of_s, *of_factors = errors
     known = less(of_s, np.inf)[..., :1]
-    bounds = [_of_unit(x, e, known) for x, e in zip(factors, reversed(of_factors) if wide else of_factors, strict=True)]
+    bounds = [of_unit(x, e, known) for x, e in zip(factors, reversed(of_factors) if wide else of_factors, strict=True)]
     results = [of_s[..., 0, :], bounds[0], transposed(bounds[1])]
     return results[: len(outs)]
 
 
-def _of_unit(x: Any, error: Any, known: Any) -> Any:
+def of_unit(x: Any, error: Any, known: Any) -> Any:
     """The error of unit vectors, of which the last may not be known at all: their elements are at most 1."""
     unknown = where(known, enlarged(plus(lax.abs(x), 1.0), 4, x.dtype), np.inf)
     k = error.shape[-1]
@@ -185,14 +185,14 @@ def _singular(a: Enclosure, u: Any, v: Any, s: Any) -> tuple[Any, Any, Any]:
     outer = enlarged(plus(transposed(residual), dot_up(r2, lax.abs(transposed(u)))), 2, dtype)
     g = plus(times(inner, s), times(transposed(s), across), dot_up(inner, across), dot_up(inverse, outer, r1))
     sums = plus(s, transposed(s))
-    rho, z = rotations(enlarged(g, 8, dtype, flushed=8), times(_gaps(s, s), sums, 1 - 2.0**-20))
+    rho, z = rotations(enlarged(g, 8, dtype, flushed=8), times(gaps(s, s), sums, 1 - 2.0**-20))
     radii = plus(rho, times(transposed(weyl), plus(times(transposed(s), 2.0), transposed(weyl))))
-    apart = _apart(times(_gaps(s, s), sums, 1 - 2.0**-20), radii)
+    clear = apart(times(gaps(s, s), sums, 1 - 2.0**-20), radii)
     of_s = minimum(enlarged(ratio(rho, plus(s, _rest(s, weyl))), 4, dtype), weyl)
-    of_s = where(apart, of_s, weyl)
-    of_v, stretch = _normalized(lax.abs(v), z, off_v)
+    of_s = where(clear, of_s, weyl)
+    of_v, stretch = normalized(lax.abs(v), z, off_v)
     moved = plus(dot_up(lax.abs(u), times(transposed(s), z)), r1, dot_up(r1, z))
     length = times(_rest(s, of_s), _rest(1.0, stretch))
     change = plus(of_s, times(plus(s, of_s), stretch))
     of_u = enlarged(ratio(plus(moved, times(lax.abs(u), change)), length), 16, dtype, flushed=8)
-    return of_s, where(apart, of_u, np.inf), where(apart, of_v, np.inf)
+    return of_s, where(clear, of_u, np.inf), where(clear, of_v, np.inf)
