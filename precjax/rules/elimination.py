@@ -41,21 +41,22 @@ from precjax.rules.linalg import triangular_inverse_size
 @rule("lu")
 def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Pivots are a decision: certain where every other candidate of a column is smaller than the pivot."""
-    error, packed = _given_pivots(model, operands[0], outs), outs[0].astype(error_dtype(outs[0].dtype))
+    packed = outs[0].astype(error_dtype(outs[0].dtype))
+    error = elimination_error(enclosed(model, operands[0], packed.dtype), outs)
     certain = _certain(packed, error, operands[0].error is None)
     doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
     return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
 
 
-def _given_pivots(model: Any, operand: Annotated, outs: Sequence[Any]) -> Any:
-    """The error of the packed factors, if the exact program takes the same pivots.
+def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
+    """The error of the packed factors of a*, if the exact program takes the same pivots.
 
     Only the first min(m - 1, n) pivots divide and decide. What remains, the last row of U, is S in
     P A* = L diag(I, S) U, and K + H = E - K H holds for its error as well: the last pivot may be 0.
     """
     factors, _, permutation = outs
-    dtype = error_dtype(factors.dtype)
-    a = enclosed(model, operand, dtype).map(lambda x: _permuted(x, permutation))
+    dtype = a.mid.dtype
+    a = a.map(lambda x: _permuted(x, permutation))
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
     steps = min(m - 1, n)
@@ -138,7 +139,7 @@ def _after_elimination(model: Any, matrix: Annotated, jaxpr: Any) -> list[Any] |
     if rest is None:
         return None
     outs = lax.linalg.lu(matrix.value)
-    errors = [_given_pivots(model, matrix, outs), None, None]
+    errors = [elimination_error(enclosed(model, matrix, error_dtype(outs[0].dtype)), outs), None, None]
     results = interpret(model, rest, [Annotated(v, e) for v, e in zip(outs, errors, strict=True)])
     return [model.explicit(x).error for x in results]
 
@@ -151,7 +152,8 @@ def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps
     """
     factors = lax.linalg.lu(operands[0].value)
     dtype = error_dtype(outs[0].dtype)
-    sizes = enlarged(plus(lax.abs(factors[0].astype(dtype)), _given_pivots(model, operands[0], factors)), 2, dtype)
+    errors = elimination_error(enclosed(model, operands[0], dtype), factors)
+    sizes = enlarged(plus(lax.abs(factors[0].astype(dtype)), errors), 2, dtype)
     logs = lax.log(jnp.diagonal(sizes, axis1=-2, axis2=-1))
     n, u = logs.shape[-1], format_of(dtype).unit_roundoff
     slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)

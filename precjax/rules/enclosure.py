@@ -130,7 +130,7 @@ def _weights(m: Any) -> Any:
 
 def highest(x: Any, *axes: int) -> Any:
     """The largest element along axes, which are kept; inf where one is not a number."""
-    return jnp.max(never_nan(x), axis=axes, keepdims=True)
+    return jnp.max(never_nan(x), axis=axes, keepdims=True, initial=0.0)
 
 
 def inverse_size(x: Enclosure, inverse: Any, weights: Callable[[Any], Any] | None = None) -> Any:

@@ -21,8 +21,10 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
+from precjax._ball import subnormal
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, less, minimum, plus, times, where
+from precjax._rounding import enlarged, equal, error_dtype, format_of, less, minimum, minus, plus, times, where
+from precjax.rules.elimination import elimination_error
 from precjax.rules.enclosure import (
     Enclosure,
     amplified,
@@ -90,7 +92,7 @@ def _on_or_below(x: Any, offset: int = 0) -> Any:
 def qr(
     model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, full_matrices: bool, pivoting: bool = False
 ) -> list[Any]:
-    """The factorization whose diagonal of R has the signs of the computed one; pivots of columns are not followed.
+    """Signs are decisions of Householder's reflections; pivots of columns are not followed.
 
     Elements of Q are at most 1, those of R at most the norm of their column: where nothing else is known (a rank in
     doubt, columns of Q beyond those of the matrix), this is what bounds the error. Columns of a wide matrix beyond its
@@ -103,6 +105,9 @@ def qr(
     if not pivoting:
         k = min(a.mid.shape[-2:])
         q_bound, r_bound = _orthogonal_factors(a, Enclosure(q[..., :k]), Enclosure(r[..., :k, :]), k)
+        flips = where(_signs_certain(a, q[..., :k], q_bound), 0.0, 2.0)
+        q_bound = plus(q_bound, times(lax.abs(q[..., :k]), flips))
+        r_bound = plus(r_bound, times(lax.abs(r[..., :k, :]), transposed(flips)))
         of_q = jnp.concatenate([minimum(q_bound, of_q[..., :k]), of_q[..., k:]], -1)
         of_r = jnp.concatenate([minimum(r_bound, of_r[..., :k, :]), of_r[..., k:, :]], -2)
     pivots = [lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in outs[2:]]
@@ -133,3 +138,36 @@ def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tup
     missing = size(difference(product(q.t, rest), Enclosure(r.mid[..., k:])))
     of_rest = enlarged(plus(missing, dot_up(transposed(of_q), size(rest))), 2, off.dtype)
     return of_q, jnp.concatenate([of_r, of_rest], -1)
+
+
+def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
+    """Of which columns the exact reflections choose the same sign, (..., 1, k).
+
+    The reflection I - tau v v^T of a column x has tau = 1 + |x_1| / |x| > 1, unless x_1 may be 0. I - Q = V W, V of the
+    columns v, W upper triangular with the tau on its diagonal: an elimination in which no other row comes first
+    (Ballard and others, Reconstructing Householder vectors, IPDPS 2014). A column of one element is left as it is; so
+    is one that has only zeros below the diagonal.
+    """
+    m, k = q.shape[-2:]
+    left = Enclosure(lax.sub(jnp.broadcast_to(jnp.eye(m, k, dtype=q.dtype), q.shape), q), of_q)
+    outs = lax.linalg.lu(left.mid)
+    room = minus(jnp.abs(outs[0]), elimination_error(left._replace(rad=plus(of_q, 2 * _ulp(q))), outs))
+    in_order = lax.eq(outs[2], jnp.broadcast_to(jnp.arange(m, dtype=outs[2].dtype), outs[2].shape))
+    reflected = lax.gt(jnp.diagonal(room, axis1=-2, axis2=-1), jnp.asarray(1 + 4 * _ulp(q), q.dtype))
+    reflected = lax.bitwise_and(reflected, jnp.all(in_order, axis=-1, keepdims=True))
+    alone = jnp.broadcast_to(jnp.arange(k) == m - 1, reflected.shape)
+    certain = lax.bitwise_or(lax.bitwise_or(reflected, alone), _zero_below(a, k))
+    # A reflection that is in doubt leaves the following columns in doubt.
+    return jnp.cumprod(certain.astype(jnp.int32), axis=-1)[..., None, :] > 0
+
+
+def _zero_below(a: Enclosure, k: int) -> Any:
+    """Which columns have only zeros below the diagonal, and all columns before them as well."""
+    zero = lax.bitwise_and(
+        lax.eq(plus(lax.abs(a.mid), a.rad), jnp.zeros_like(a.mid)), lax.bitwise_not(subnormal(a.mid))
+    )
+    return jnp.cumprod(jnp.all(zero | ~_on_or_below(a.mid, -1), axis=-2)[..., :k].astype(jnp.int32), axis=-1) > 0
+
+
+def _ulp(x: Any) -> float:
+    return 2 * format_of(x.dtype).unit_roundoff
