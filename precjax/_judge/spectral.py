@@ -76,6 +76,8 @@ def _singular(a, vectors):
         np.array([sqrt(x.max(0) if x.contains(0) else x) for x in values[::-1]], dtype=object),
         right[:, ::-1],
     )
+    if vectors and any(compare(x, ZERO) == 0 for x in values):
+        raise Undecidable("singular vectors of the value 0")
     left = np.matmul(a, right) / values if vectors else np.zeros(a.shape)
     return values, left, right
 

@@ -23,7 +23,7 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import subnormal
 from precjax._registry import rule
-from precjax._rounding import enlarged, equal, error_dtype, format_of, less, minimum, minus, plus, times, where
+from precjax._rounding import enlarged, equal, error_dtype, format_of, less, minimum, minus, plus, ratio, times, where
 from precjax.rules.elimination import elimination_error
 from precjax.rules.enclosure import (
     Enclosure,
@@ -34,6 +34,7 @@ from precjax.rules.enclosure import (
     dot_up,
     enclosed,
     fixed_point,
+    highest,
     on_diagonal,
     product,
     size,
@@ -120,8 +121,10 @@ def _no_more_than_one(q: Any, known: Any) -> Any:
 
 
 def _no_more_than_columns(r: Any, a: Enclosure) -> Any:
-    norms = jnp.sqrt(jnp.sum(lax.square(size(a)), axis=-2, keepdims=True))
-    return enlarged(plus(lax.abs(r), norms), a.mid.shape[-2] + 8, r.dtype, flushed=8)
+    sizes = size(a)
+    largest = highest(sizes, -2)  # of every column: so that no square overflows, and none that matters vanishes
+    norms = times(largest, jnp.sqrt(jnp.sum(lax.square(ratio(sizes, largest)), axis=-2, keepdims=True)))
+    return enlarged(plus(lax.abs(r), norms), 2 * a.mid.shape[-2] + 16, r.dtype, flushed=8)
 
 
 def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tuple[Any, Any]:
@@ -163,10 +166,9 @@ def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
 
 def _zero_below(a: Enclosure, k: int) -> Any:
     """Which columns have only zeros below the diagonal, and all columns before them as well."""
-    zero = lax.bitwise_and(
-        lax.eq(plus(lax.abs(a.mid), a.rad), jnp.zeros_like(a.mid)), lax.bitwise_not(subnormal(a.mid))
-    )
-    return jnp.cumprod(jnp.all(zero | ~_on_or_below(a.mid, -1), axis=-2)[..., :k].astype(jnp.int32), axis=-1) > 0
+    zero = lax.bitwise_and(equal(plus(lax.abs(a.mid), a.rad), 0.0), lax.bitwise_not(subnormal(a.mid)))
+    columns = jnp.all(lax.bitwise_or(zero, lax.bitwise_not(_on_or_below(zero, -1))), axis=-2)[..., :k]
+    return jnp.cumprod(columns.astype(jnp.int32), axis=-1) > 0
 
 
 def _ulp(x: Any) -> float:
