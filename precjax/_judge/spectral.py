@@ -110,3 +110,53 @@ def _householder(a):
         q[:, j:] = q[:, j:] - scale * np.outer(np.matmul(q[:, j:], v), v)
         r[j + 1 :, j] = ZERO
     return q, r
+
+
+@rule("geqrf")
+def geqrf(a, **params):
+    """R and, below it, the vectors of the reflections; their factors."""
+    packed, taus = a.copy(), np.empty((*a.shape[:-2], min(a.shape[-2:])), dtype=object)
+    for place in np.ndindex(a.shape[:-2]):
+        _pack(packed[place], taus[place])
+    return packed, taus
+
+
+def _pack(a, taus):
+    for j in range(len(taus)):
+        x = a[j:, j].copy()
+        if all(compare(y, ZERO) == 0 for y in x[1:]):
+            taus[j] = ZERO
+            continue
+        norm = sqrt(SUM.reduce(x * x))
+        beta = -norm if compare(x[0], ZERO) >= 0 else norm
+        taus[j] = (beta - x[0]) / beta
+        v = np.concatenate([[ZERO + 1], x[1:] / (x[0] - beta)])
+        a[j:, j:] = a[j:, j:] - taus[j] * np.outer(v, np.matmul(v, a[j:, j:]))
+        a[j + 1 :, j] = v[1:]
+
+
+@rule("householder_product")
+def householder_product(a, taus, **params):
+    result = np.full(a.shape, ZERO, dtype=object)
+    for place in np.ndindex(a.shape[:-2]):
+        result[place] = _reflections(a[place], taus[place])[:, : a.shape[-1]]
+    return result
+
+
+@rule("ormqr")
+def ormqr(a, taus, c, *, left, transpose, **params):
+    result = c.copy()
+    for place in np.ndindex(a.shape[:-2]):
+        q = _reflections(a[place], taus[place])
+        q = q.T if transpose else q
+        result[place] = np.matmul(q, c[place]) if left else np.matmul(c[place], q)
+    return result
+
+
+def _reflections(a, taus):
+    """H_1 ... H_k."""
+    q = np.where(np.eye(len(a), dtype=bool), ZERO + 1, ZERO)
+    for j, tau in enumerate(taus):
+        v = np.concatenate([[ZERO + 1], a[j + 1 :, j]])
+        q[:, j:] = q[:, j:] - tau * np.outer(np.matmul(q[:, j:], v), v)
+    return q

@@ -66,7 +66,7 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
 
     def split(z: Any) -> tuple[Any, Any]:
         """K, (m, m), and H, (n, n)."""
-        return _fitted(jnp.tril(z, -1)[..., :steps], m, m), _fitted(jnp.triu(z)[..., :steps, :], n, n)
+        return fitted(jnp.tril(z, -1)[..., :steps], m, m), fitted(jnp.triu(z)[..., :steps, :], n, n)
 
     def following(z: Any) -> Any:
         k, h = split(z)
@@ -75,12 +75,13 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
     moved = fixed_point(following, e)
     k, h = split(moved)
     unique = diagonal_below_one(h)  # the pivots of I + E are not 0
-    of_upper = plus(_fitted(dot_up(h, lax.abs(upper)), m, n), _remainder(moved, steps))
-    of_lower = _fitted(dot_up(lax.abs(lower), k), m, n)
-    return where(unique, where(_below_diagonal(packed), of_lower, of_upper), np.inf)
+    of_upper = plus(fitted(dot_up(h, lax.abs(upper)), m, n), _remainder(moved, steps))
+    of_lower = fitted(dot_up(lax.abs(lower), k), m, n)
+    return where(unique, where(below_diagonal(packed), of_lower, of_upper), np.inf)
 
 
-def _below_diagonal(x: Any) -> Any:
+def below_diagonal(x: Any) -> Any:
+    """Where the row is below the diagonal."""
     return jnp.broadcast_to(jnp.tril(jnp.ones(x.shape[-2:], bool), -1), x.shape)
 
 
@@ -91,8 +92,8 @@ def _permuted(x: Any, rows: Any) -> Any:
 def _parts(packed: Any, steps: int) -> tuple[Any, Any, Any]:
     """L, (m, m), what elimination leaves, (m, n), and U, (n, n), after so many steps."""
     m, n = packed.shape[-2:]
-    lower = plus(_fitted(jnp.tril(packed, -1)[..., :steps], m, m), identity(m, packed))
-    rows = _fitted(jnp.triu(packed)[..., :steps, :], n, n)
+    lower = plus(fitted(jnp.tril(packed, -1)[..., :steps], m, m), identity(m, packed))
+    rows = fitted(jnp.triu(packed)[..., :steps, :], n, n)
     upper = plus(rows, where(jnp.arange(n)[:, None] < steps, 0.0, identity(n, packed)))
     eye = jnp.broadcast_to(jnp.eye(m, n, dtype=packed.dtype), packed.shape)
     return lower, plus(where(jnp.arange(m)[:, None] < steps, eye, 0.0), _remainder(packed, steps)), upper
@@ -104,7 +105,7 @@ def _remainder(x: Any, steps: int) -> Any:
     return where(jnp.arange(m)[:, None] < steps, 0.0, where(jnp.arange(n) < steps, 0.0, x))
 
 
-def _fitted(x: Any, m: int, n: int) -> Any:
+def fitted(x: Any, m: int, n: int) -> Any:
     """Cut, or filled with zeros, to (m, n)."""
     x = x[..., :m, :n]
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m - x.shape[-2]), (0, n - x.shape[-1])])
@@ -115,7 +116,7 @@ def _certain(packed: Any, error: Any, exact: bool) -> Any:
     smaller = less(plus(lax.abs(packed), error), 1.0)
     if exact:
         smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))
-    return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(_below_diagonal(packed))), axis=(-2, -1), keepdims=True)
+    return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(packed))), axis=(-2, -1), keepdims=True)
 
 
 @rule("lu_pivots_to_permutation")
