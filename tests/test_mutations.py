@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import pytest
 import test_rules
@@ -21,7 +22,17 @@ from precjax._registry import _RULES
 from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
-from precjax.rules import arithmetic, contraction, control_flow, decision
+from precjax.rules import (
+    arithmetic,
+    cholesky,
+    contraction,
+    control_flow,
+    decision,
+    elimination,
+    enclosure,
+    orthogonal,
+    spectral,
+)
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -107,6 +118,19 @@ def halved_rule(name):
     return mutated
 
 
+def product_without_radius(x, y, original=enclosure.product):
+    return original(x._replace(rad=None), y)
+
+
+def halved(f):
+    return lambda *args: jax.tree.map(lambda x: x / 2, f(*args))
+
+
+def taken_for_granted(f):
+    """All of what is decided."""
+    return lambda *args: jnp.ones_like(f(*args))
+
+
 FAULTS = {
     "rounding dropped": Fault((WorstCase, "total"), total(ulps=lambda ulps: 0.0), ("mul", "div", "sqrt", "add", "exp", "to bfloat16")),
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
@@ -130,6 +154,11 @@ FAULTS = {
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
     "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
+    "error of the matrix of a system ignored": Fault((enclosure, "product"), product_without_radius, ("inv of a stack", "triangular_solve")),
+    "half of what moves a Cholesky factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("cholesky",)),
+    "half of what turns eigenvectors": Fault((spectral, "rotations"), halved(spectral.rotations), ("svd",)),
+    "pivots taken as certain": Fault((elimination, "_certain"), taken_for_granted(elimination._certain), ("lu",)),
+    "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr",)),
     "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
 }
 

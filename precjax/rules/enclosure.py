@@ -5,7 +5,8 @@ Theorem (Rump, Acta Numerica 2010, sections 9 and 10): if x* lies in x +- rx and
 
 Bounds of this family are a posteriori: they look at a computed result and say how far it is from the exact one,
 however it was computed. The rounding that they count in a residual, n u |x| |y|, is also what a stable algorithm may
-leave there (Higham, theorems 8.5, 9.3 and 10.3), so that results of other executions obey the same bound.
+leave there (Higham, theorems 8.5, 9.3 and 10.3), so that to first order results of other executions obey the same
+bound.
 
 All arrays are stacks of matrices, (..., m, n), in the dtype of errors.
 """
