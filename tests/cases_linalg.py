@@ -94,20 +94,20 @@ def banded(below, middle, above, b):
 
 ROWS = {
     "triangular_solve": (triangular, hard((4, 4), (4, 2)), FLOATS),
-    "triangular_solve of a dominant matrix": (triangular, dominant((4, 4), (4, 2))),
+    "triangular_solve of a dominant matrix": (triangular, dominant((4, 4), (4, 2)), ("float64",)),
     "solve": (jnp.linalg.solve, hard((5, 5), (5, 2))),
-    "solve of a nearly singular matrix": (jnp.linalg.solve, nearly_singular(5, (5,))),
-    "inv of a stack": (jnp.linalg.inv, mild((2, 2, 2))),
-    "matrices of one element": (singles, mild((1, 1))),
-    "cholesky": (jnp.linalg.cholesky, positive(5, 10.0)),
-    "cholesky of an ill-conditioned matrix": (jnp.linalg.cholesky, positive(3, 1e4)),
+    "solve of a nearly singular matrix": (jnp.linalg.solve, nearly_singular(5, (5,)), ("float64",)),
+    "inv of a stack": (jnp.linalg.inv, mild((2, 2, 2)), ("float32",)),
+    "matrices of one element": (singles, mild((1, 1)), ("float32",)),
+    "cholesky": (jnp.linalg.cholesky, positive(5, 10.0), ("float32",)),
+    "cholesky of an ill-conditioned matrix": (jnp.linalg.cholesky, positive(3, 1e4), ("float64",)),
     "lu": (lax.linalg.lu, hard((4, 4))),
-    "lu of a tall matrix": (lax.linalg.lu, mild((4, 2))),
-    "slogdet": (jnp.linalg.slogdet, dominant((4, 4))),
-    "qr": (lambda a, c: jnp.linalg.qr(a.at[0, 0].set(c[0] - c[1])), with_twins(3, 2)),
-    "eigh": (eigh, mild((4, 4))),
-    "svd": (svd, mild((4, 3))),
-    "tridiagonal_solve": (banded, mild((4,), (4,), (4,), (4, 1))),
+    "lu of a tall matrix": (lax.linalg.lu, mild((4, 2)), ("float64",)),
+    "slogdet": (jnp.linalg.slogdet, dominant((4, 4)), ("float64",)),
+    "qr": (lambda a, c: jnp.linalg.qr(a.at[0, 0].set(c[0] - c[1])), with_twins(3, 2), ("float32",)),
+    "eigh": (eigh, mild((4, 4)), ("float32",)),
+    "svd": (svd, mild((3, 2)), ("float64",)),
+    "tridiagonal_solve": (banded, mild((4,), (4,), (4,), (4, 1)), ("float32",)),
 }
 # Pivots of ordinary matrices may be in doubt where errors are large.
 UNBOUNDED = {
