@@ -74,6 +74,8 @@ class _Product(NamedTuple):
 
 def as_matrix(model: Any, jaxpr: Any, consts: Sequence[Annotated], shape: tuple[int, ...]) -> System | None:
     """The systems that a linear map of an array of this shape stands for, None if it is not understood."""
+    if 0 in shape:
+        return None
     x = _Places(np.arange(np.prod(shape, dtype=int)).reshape(shape))
     results = _walk(model, jaxpr, [*consts, x])
     if results is None or len(results) != 1 or not isinstance(results[0], _Places) or results[0].product is None:

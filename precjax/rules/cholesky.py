@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
@@ -24,7 +23,7 @@ from precjax._registry import rule
 from precjax._rounding import enlarged, error_dtype, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
-    diagonal_below_one,
+    by_elimination,
     difference,
     dot_up,
     enclosed,
@@ -74,9 +73,8 @@ def factor_of_one_plus(e: Any) -> Any:
     def low(x: Any) -> Any:
         return where(on_diagonal(x), times(x, 0.5), jnp.tril(x))
 
-    k = fixed_point(lambda k: low(enlarged(plus(e, dot_up(k, transposed(k))), 2, e.dtype)), e)
-    # A diagonal of I + K that is positive: there is only one such factor.
-    return where(diagonal_below_one(k), k, np.inf)
+    step = lambda k: low(enlarged(plus(e, dot_up(k, transposed(k))), 2, e.dtype))  # noqa: E731
+    return fixed_point(step, e, *by_elimination(e, e.shape[-1]))
 
 
 def _on_or_below(x: Any, offset: int = 0) -> Any:

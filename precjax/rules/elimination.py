@@ -26,7 +26,7 @@ from precjax._registry import rule
 from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
-    diagonal_below_one,
+    by_elimination,
     difference,
     dot_up,
     enclosed,
@@ -72,12 +72,11 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
         k, h = split(z)
         return enlarged(plus(e, dot_up(k[..., :steps], h[..., :steps, :])), 2, dtype)
 
-    moved = fixed_point(following, e)
+    moved = fixed_point(following, e, *by_elimination(e, steps))
     k, h = split(moved)
-    unique = diagonal_below_one(h)  # the pivots of I + E are not 0
     of_upper = plus(fitted(dot_up(h, lax.abs(upper)), m, n), _remainder(moved, steps))
     of_lower = fitted(dot_up(lax.abs(lower), k), m, n)
-    return where(unique, where(below_diagonal(packed), of_lower, of_upper), np.inf)
+    return where(below_diagonal(packed), of_lower, of_upper)
 
 
 def below_diagonal(x: Any) -> Any:

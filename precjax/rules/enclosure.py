@@ -154,30 +154,58 @@ def solution_error(
     return amplified(m, size(product(Enclosure(inverse), residual)), None if weights is None else weights(m))
 
 
-def fixed_point(f: Callable[[Any], Any], like: Any, axes: tuple[int, ...] = (-2, -1)) -> Any:
+def fixed_point(f: Callable[[Any], Any], like: Any, limit: Any = np.inf, levels: Any = None) -> Any:
     """A bound of some fixed point of every continuous F with |F(z)| <= f(|z|), f increasing; inf where none is proved.
 
     If f(x) <= x, then F maps the box |z| <= x into itself, and Brouwer's theorem gives a fixed point, which lies in
-    |z| <= f(f(x)) as well. What lies apart along the axes is a problem of its own.
+    |z| <= f(f(x)) as well.
+
+    Args:
+        f: one step.
+        like: an array of the shape of z.
+        limit: what the bound must stay below.
+        levels: for every element a number; an element depends on those of its own and lower levels, which are a problem
+            of their own. Without levels every column is one.
+
+    Returns:
+        The bound.
     """
-    x = f(jnp.zeros_like(like))
+    twice = times(limit, 2.0)
+
+    def step(x: Any) -> Any:
+        # What is out of bounds must not spoil by an inf times 0 what does not depend on it.
+        return f(where(less(x, twice), x, twice))
+
+    x = step(jnp.zeros_like(like))
     for _ in range(3):
-        x = f(times(x, 2.0))
+        x = step(times(x, 2.0))
     x = times(x, 2.0)
-    inside = f(x)
-    proved = jnp.all(lax.bitwise_and(lax.le(inside, x), less(x, np.inf)), axis=axes, keepdims=True)
-    return where(proved, f(inside), np.inf)
+    inside = step(x)
+    proved = lax.bitwise_and(lax.bitwise_and(lax.le(inside, x), less(x, twice)), less(inside, limit))
+    if levels is None:
+        proved = jnp.all(proved, axis=-2, keepdims=True)
+    else:
+        failed = jnp.min(where(proved, np.inf, levels), axis=(-2, -1), keepdims=True, initial=np.inf)
+        proved = lax.lt(levels, jnp.broadcast_to(failed, like.shape))
+    return where(proved, step(inside), np.inf)
+
+
+def by_elimination(like: Any, steps: int) -> tuple[Any, Any]:
+    """Limits and levels of what elimination moves: (i, j) depends on elements left of it and above it.
+
+    The first diagonal elements must stay below 1: no pivot of I + E is 0, so its factors are unique.
+    """
+    m, n = like.shape[-2:]
+    i, j = np.arange(m)[:, None], np.arange(n)
+    large = 2.0 ** (-np.log2(format_of(like.dtype).smallest_normal) // 2 - 6)
+    limit = np.where(np.minimum(i, j) < steps, np.where(i == j, 1.0, large), np.inf)
+    limit, levels = (jnp.broadcast_to(jnp.asarray(x, like.dtype), like.shape) for x in (limit, np.minimum(i, j)))
+    return limit, levels
 
 
 def on_diagonal(x: Any) -> Any:
     """Where row and column are the same."""
     return jnp.broadcast_to(jnp.eye(*x.shape[-2:], dtype=bool), x.shape)
-
-
-def diagonal_below_one(x: Any) -> Any:
-    """Whether every diagonal element is below 1, per matrix."""
-    small = lax.bitwise_or(less(x, 1.0), lax.bitwise_not(on_diagonal(x)))
-    return jnp.all(small, axis=(-2, -1), keepdims=True)
 
 
 def symmetric(a: Enclosure, lower: bool) -> Enclosure:

@@ -117,7 +117,7 @@ def rotations(g: Any, gaps: Any) -> tuple[Any, Any]:
         room = maximum(minus(times(gaps, 1 - 2.0**-20), rho), 0.0)
         return where(diagonal, 0.0, enlarged(ratio(moved, room), 6, g.dtype))
 
-    z = fixed_point(following, g, axes=(-2,))
+    z = fixed_point(following, g)
     return shifts(z)[1], z
 
 
