@@ -21,7 +21,11 @@ _FUNCTIONS = {"det": jnp.linalg.det, "slogdet": jnp.linalg.slogdet}
 def recognized(eqn: Any) -> str | None:
     """The name of the library function that a call with a derivative of its own is, None if it is none of them."""
     jaxpr = compat.call_jaxpr(eqn)
-    if len(eqn.invars) != 1 or not any(e.primitive.name == "lu" for e in compat.equations(jaxpr)):
+    if (
+        len(eqn.invars) != 1
+        or 0 in eqn.invars[0].aval.shape
+        or not any(e.primitive.name == "lu" for e in compat.equations(jaxpr))
+    ):
         return None
     aval = eqn.invars[0].aval
     text = str(jaxpr)

@@ -23,7 +23,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._interpreter import interpret
 from precjax._registry import rule
-from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, plus, times, where
+from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
     by_elimination,
@@ -59,7 +59,7 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
     a = a.map(lambda x: _permuted(x, permutation))
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
-    steps = min(m - 1, n)
+    steps = max(min(m - 1, n), 0)
     lower, middle, upper = _parts(packed, steps)
     residual = size(difference(a, product(product(Enclosure(lower), Enclosure(middle)), Enclosure(upper))))
     e = dot_up(triangular_inverse_size(lower, True), residual, triangular_inverse_size(upper, False))
@@ -159,4 +159,4 @@ def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps
     slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)
     largest = times(lax.exp(plus(jnp.sum(logs, axis=-1), slack)), 1 + 64 * u)
     known = enlarged(plus(largest, lax.abs(outs[0].astype(dtype))), 8, dtype)
-    return [minimum(model.explicit(steps[0]).error, known)]
+    return [minimum(known, never_nan(model.explicit(steps[0]).error))]
