@@ -42,6 +42,15 @@ def hoisted(jaxpr: Any) -> tuple[Any, list[Any]]:
     return body.replace(constvars=[], invars=[*body.constvars, *body.invars]), constants(jaxpr)
 
 
+def without_first(jaxpr: Any, name: str) -> Any:
+    """The jaxpr as a function of the results of its first equation, the only one that reads its input; else None."""
+    body = open_jaxpr(jaxpr)
+    first, *rest = body.eqns
+    if first.primitive.name != name or body.constvars or any(v in e.invars for e in rest for v in body.invars):
+        return None
+    return body.replace(eqns=rest, invars=list(first.outvars))
+
+
 def is_literal(atom: Any) -> bool:
     """Whether an operand of an equation is a constant written into it."""
     return isinstance(atom, jex.Literal)

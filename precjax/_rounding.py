@@ -78,7 +78,8 @@ def magnitude(value: Any, dtype: Any) -> Any:
     """|value| in the dtype of errors; a constant stays a constant. A modulus is rounded, by less than 4 u."""
     if is_constant(value):
         return float(np.abs(np.asarray(value).astype(np.complex128 if np.iscomplexobj(value) else np.float64)))
-    return as_error(lax.abs(value) if value.dtype != jnp.bool_ else value, dtype)
+    signed = value.dtype != jnp.bool_ and not jnp.issubdtype(value.dtype, jnp.unsignedinteger)
+    return as_error(lax.abs(value) if signed else value, dtype)
 
 
 def is_constant(value: Any) -> bool:

@@ -204,6 +204,10 @@ PROGRAMS = {
     "cholesky": lambda: jnp.linalg.cholesky(SQUARE @ SQUARE.T + jnp.eye(4)),
     "triangular_solve": lambda: jax.scipy.linalg.solve_triangular(SQUARE + 4 * jnp.eye(4), M.T, trans=1),
     "solve": lambda: (jnp.linalg.solve(SQUARE, M.T), jnp.linalg.slogdet(SQUARE), jnp.linalg.inv(IMAGE[..., :4, :4])[0]),
+    "spectra": lambda: (jnp.linalg.eigvalsh(SQUARE + SQUARE.T), jnp.linalg.svdvals(M), jnp.linalg.pinv(M)),
+    "qr": lambda: (jnp.linalg.qr(SQUARE), jnp.linalg.qr(M.T), jax.scipy.linalg.qr_multiply(SQUARE, SQUARE)),
+    "banded": lambda: lax.linalg.tridiagonal_solve(SQUARE[0], SQUARE[1] + 9, SQUARE[2], SQUARE[:, :2]),
+    "cholesky_update": lambda: lax.linalg.cholesky_update(jnp.triu(SQUARE) + 9 * jnp.eye(4), SQUARE[0]),
     "searchsorted": lambda: jnp.searchsorted(jnp.sort(A), B),
     "platform": lambda: lax.platform_dependent(M, cpu=jnp.sin, default=jnp.cos),
     "barrier": lambda: lax.optimization_barrier((M, ROWS)),
@@ -435,8 +439,8 @@ def test_other_points():
 
 
 def test_unknown_primitive_is_named():
-    with pytest.raises(NotImplementedError, match="eigh"):
-        exact(jnp.linalg.eigvalsh, jnp.eye(2))
+    with pytest.raises(NotImplementedError, match="schur"):
+        exact(jax.scipy.linalg.schur, jnp.eye(2))
 
 
 # ------------------------------------------------------------------------------------------------------------ enclosure

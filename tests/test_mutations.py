@@ -7,6 +7,7 @@ row, and may try a fault of its own here.
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,12 +24,16 @@ from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
 from precjax.rules import (
     arithmetic,
+    cholesky,
     complex_arithmetic,
     complex_elementary,
     contraction,
     control_flow,
     decision,
+    elimination,
+    enclosure,
     fft,
+    orthogonal,
     softmax,
     softmax_gradient,
 )
@@ -125,6 +130,19 @@ def halved_rule(name):
     return mutated
 
 
+def product_without_radius(x, y, original=enclosure.product):
+    return original(x._replace(rad=None), y)
+
+
+def halved(f):
+    return lambda *args: jax.tree.map(lambda x: x / 2, f(*args))
+
+
+def taken_for_granted(f):
+    """All of what is decided."""
+    return lambda *args: jnp.ones_like(f(*args))
+
+
 FAULTS = {
     "rounding dropped": Fault((WorstCase, "total"), total(ulps=lambda ulps: 0.0), ("mul", "div", "sqrt", "add", "exp", "to bfloat16")),
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
@@ -148,12 +166,17 @@ FAULTS = {
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
     "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
-    "patterns: only its own term moves a softmax": Fault((softmax, "_parts"), no_other_terms, ("softmax", "logsumexp", "attention")),
-    "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
-    "complex product rounded once": Fault((complex_arithmetic, "COMPLEX_PRODUCT"), 0.5, ("complex mul",)),
     "a disc taken for its centre": Fault((complex_elementary, "_radius"), lambda z: jnp.zeros_like(z.size), ("complex log anywhere",)),
-    "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "a spectrum's other half forgotten": Fault((fft, "_weights"), lambda n, dtype: np.ones(n // 2 + 1, dtype), ("irfft",)),
+    "complex product rounded once": Fault((complex_arithmetic, "COMPLEX_PRODUCT"), 0.5, ("complex mul",)),
+    "error of the matrix of a system ignored": Fault((enclosure, "product"), product_without_radius, ("inv of a stack",)),
+    "half of what moves a Cholesky factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("cholesky",)),
+    "patterns: only its own term moves a softmax": Fault((softmax, "_parts"), no_other_terms, ("softmax", "logsumexp", "attention")),
+    "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
+    "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
+    "pivots taken as certain": Fault((elimination, "_certain"), taken_for_granted(elimination._certain), ("lu",)),
+    "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
+    "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr",)),
 }
 
 

@@ -18,6 +18,7 @@ from precjax._judge import (  # noqa: F401  each registers its family
     indexing,
     linalg,
     reduction,
+    spectral,
     structural,
     window,
 )

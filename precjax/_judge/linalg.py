@@ -5,9 +5,11 @@ import numpy as np
 from precjax._judge.arithmetic import divide
 from precjax._judge.decision import first_best
 from precjax._judge.elementary import sqrt
-from precjax._judge.number import ZERO
+from precjax._judge.number import NAN, ZERO, is_nan, lift
 from precjax._judge.reduction import SUM
 from precjax._judge.table import rule
+
+DIVIDE = np.frompyfunc(divide, 2, 1)
 
 
 @rule("cholesky")
@@ -22,7 +24,36 @@ def _cholesky(a, lower):
     for i in range(len(a)):
         for j in range(i):
             lower[i, j] = divide(a[i, j] - SUM.reduce(lower[i, :j] * lower[j, :j]), lower[j, j])
-        lower[i, i] = sqrt(a[i, i] - SUM.reduce(lower[i, :i] * lower[i, :i]))
+        rest = a[i, i] - SUM.reduce(lower[i, :i] * lower[i, :i])
+        lower[i, i] = NAN if is_nan(rest) else sqrt(rest)
+
+
+@rule("cholesky_update")
+def cholesky_update(r, w, **params):
+    """The upper factor of R^T R + w w^T."""
+    r = np.where(np.triu(np.ones(r.shape, dtype=bool)), r, ZERO)
+    return np.swapaxes(cholesky(np.matmul(np.swapaxes(r, -1, -2), r) + w[..., :, None] * w[..., None, :]), -1, -2)
+
+
+@rule("symmetric_product")
+def symmetric_product(a, c, *, alpha, beta, **params):
+    return lift(alpha).item() * np.matmul(a, np.swapaxes(a, -1, -2)) + lift(beta).item() * c
+
+
+@rule("tridiagonal_solve")
+def tridiagonal_solve(below, middle, above, b, **params):
+    """Elimination without pivots, as far as it goes."""
+    below, middle, above, result = below.copy(), middle.copy(), above.copy(), b.copy()
+    n = middle.shape[-1]
+    for i in range(1, n):
+        factor = np.asarray(DIVIDE(below[..., i], middle[..., i - 1]), dtype=object)
+        middle[..., i] = middle[..., i] - factor * above[..., i - 1]
+        result[..., i, :] = result[..., i, :] - factor[..., None] * result[..., i - 1, :]
+    for i in reversed(range(n)):
+        if i + 1 < n:
+            result[..., i, :] = result[..., i, :] - above[..., i, None] * result[..., i + 1, :]
+        result[..., i, :] = DIVIDE(result[..., i, :], middle[..., i, None])
+    return result
 
 
 @rule("lu")

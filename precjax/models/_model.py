@@ -62,6 +62,22 @@ class ErrorModel(abc.ABC):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """Runs an ordinary equation: (value, annotation) per result."""
 
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """The results of a call, as its steps gave them, or with what a theorem on the whole says of their errors.
+
+        Args:
+            name: of the theorem: a primitive that carries jaxprs, or a library function.
+            params: what the theorem needs.
+            operands: of the call.
+            results: of its steps.
+
+        Returns:
+            The same values.
+        """
+        return results
+
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:
         """Whether `apply` has a rule for the equation."""

@@ -57,6 +57,12 @@ def of_floats(eqn: Any) -> bool:
 class Paired(Widened):
     """Mixed into a model of wider references, it carries pairs."""
 
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """As the steps gave them: residuals are not computed in pairs."""
+        return results
+
     def given(self, value: Any) -> Annotated:
         """An argument, of which every copy has the same bits."""
         wide = super().given(value)

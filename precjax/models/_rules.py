@@ -165,6 +165,15 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name, _is_complex(eqn))
         return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
 
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """By the rule of that name, if it has something to say; the errors of the steps are then not computed."""
+        complex_ = any(jnp.issubdtype(dtype_of(x.value), jnp.complexfloating) for x in (*operands, *results))
+        rule = None if complex_ else find(name)
+        errors = rule and rule(self, operands, [x.value for x in results], **params)
+        return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
+
     def supports(self, eqn: Any) -> bool:
         """Whether there is a rule that holds for the equation: for complex numbers, if there are any."""
         rule = find(eqn.primitive.name, _is_complex(eqn))

@@ -18,6 +18,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
+from precjax._library import recognized
 from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_inexact
 
@@ -50,6 +51,9 @@ def _graft_jvp(primals: Any, tangents: Any) -> Any:
 def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Forward, the function's own jaxpr; under `grad` the original call supplies its rule; otherwise it is dead."""
     results = interpret(model, compat.call_jaxpr(eqn), operands)
+    name = recognized(eqn)
+    if name is not None:
+        results = model.judged(name, {"jaxpr": compat.call_jaxpr(eqn), "steps": results}, operands, results)
     return _with_derivative_of(model, eqn, operands, results)
 
 
@@ -82,13 +86,15 @@ def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 
 @control("custom_linear_solve")
 def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """The solver's own steps; the derivative of the original."""
+    """The solver's own steps, whose results the model may judge by the system; the derivative of the original."""
     solver = eqn.params["jaxprs"].solve
     lengths = eqn.params["const_lengths"]
     start = lengths.matvec + lengths.vecmat
     consts = operands[start : start + lengths.solve]
     right = operands[sum(lengths) :]
-    return _with_derivative_of(model, eqn, operands, interpret(model, solver, [*consts, *right]))
+    results = interpret(model, solver, [*consts, *right])
+    results = model.judged(eqn.primitive.name, eqn.params, operands, results)
+    return _with_derivative_of(model, eqn, operands, results)
 
 
 @control("shard_map")

@@ -110,6 +110,22 @@ def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> l
     return [where(lax.bitwise_or(decided, certain), jnp.zeros((), jnp.float32), doubt)]
 
 
+@rule("lt_to", "le_to", "eq_to")
+def total_order(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As the comparison of numbers, except between the two zeros, which are one number: 1 where they are told apart."""
+    (error,) = compare(model, operands, outs)
+    if not is_inexact(dtype_of(operands[0].value)):
+        return [error]
+    a, b = (jnp.broadcast_to(x.value, outs[0].shape) for x in operands)
+    told_apart = lax.bitwise_and(lax.eq(a, b), _bits_differ(a, b))
+    return [where(told_apart, 1.0, jnp.zeros((), jnp.float32) if error is None else error)]
+
+
+def _bits_differ(a: Any, b: Any) -> Any:
+    word = jnp.dtype(f"uint{8 * dtype_of(a).itemsize}")
+    return lax.ne(lax.bitcast_convert_type(a, word), lax.bitcast_convert_type(b, word))
+
+
 def _subnormal_doubt(a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
     """Where two exact floats that differ may both be taken as 0."""
     if a.absorbed is None and b.absorbed is None:

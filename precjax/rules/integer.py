@@ -28,8 +28,10 @@ def combine_integers(model: Any, operands: Sequence[Annotated], out: Any, bound:
     dtype = error_dtype(out.dtype)
     error = bound(*(Ball(x, dtype).error for x in operands))
     error = jnp.broadcast_to(enlarged(error, 8, dtype, flushed=0), out.shape)
-    limit = float(jnp.iinfo(out.dtype).max)
-    leaves = lax.gt(lax.add(magnitude(out, dtype), error), jnp.asarray(limit, dtype))
+    limits, size = jnp.iinfo(out.dtype), magnitude(out, dtype)
+    leaves = lax.gt(lax.add(size, error), jnp.asarray(float(limits.max), dtype))
+    if limits.min == 0:
+        leaves = lax.bitwise_or(leaves, lax.gt(error, size))
     uncertain = lax.ne(error, jnp.zeros((), dtype))
     return where(lax.bitwise_and(leaves, uncertain), np.inf, error)
 

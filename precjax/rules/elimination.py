@@ -1,0 +1,162 @@
+"""LU factorization with partial pivoting, and determinants.
+
+Theorem: let E = L^-1 (P A* - L U) U^-1. Then P A* = L (I + E) U, and where I + E = (I + K)(I + H), K strictly lower and
+H upper triangular, the exact factors for the same pivots are L (I + K) and (I + H) U. K + H = E - K H is a fixed point,
+bounded by Brouwer's theorem (`enclosure.fixed_point`); the factors are unique, so they are these. The exact program
+takes the same pivots if every other candidate is smaller than the pivot, that is, if |l| < 1 below the diagonal of L*.
+The determinant is that of U* up to a sign, whatever the pivots.
+
+References:
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 and section 14.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._interpreter import interpret
+from precjax._registry import rule
+from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
+from precjax.rules.enclosure import (
+    Enclosure,
+    by_elimination,
+    difference,
+    dot_up,
+    enclosed,
+    fixed_point,
+    identity,
+    product,
+    size,
+)
+from precjax.rules.linalg import triangular_inverse_size
+
+
+@rule("lu")
+def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Pivots are a decision: certain where every other candidate of a column is smaller than the pivot."""
+    packed = outs[0].astype(error_dtype(outs[0].dtype))
+    error = elimination_error(enclosed(model, operands[0], packed.dtype), outs)
+    certain = _certain(packed, error, operands[0].error is None)
+    doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
+    return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
+
+
+def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
+    """The error of the packed factors of a*, if the exact program takes the same pivots.
+
+    Only the first min(m - 1, n) pivots divide and decide. What remains, the last row of U, is S in
+    P A* = L diag(I, S) U, and K + H = E - K H holds for its error as well: the last pivot may be 0.
+    """
+    factors, _, permutation = outs
+    dtype = a.mid.dtype
+    a = a.map(lambda x: _permuted(x, permutation))
+    packed = factors.astype(dtype)
+    m, n = packed.shape[-2:]
+    steps = max(min(m - 1, n), 0)
+    lower, middle, upper = _parts(packed, steps)
+    residual = size(difference(a, product(product(Enclosure(lower), Enclosure(middle)), Enclosure(upper))))
+    e = dot_up(triangular_inverse_size(lower, True), residual, triangular_inverse_size(upper, False))
+
+    def split(z: Any) -> tuple[Any, Any]:
+        """K, (m, m), and H, (n, n)."""
+        return fitted(jnp.tril(z, -1)[..., :steps], m, m), fitted(jnp.triu(z)[..., :steps, :], n, n)
+
+    def following(z: Any) -> Any:
+        k, h = split(z)
+        return enlarged(plus(e, dot_up(k[..., :steps], h[..., :steps, :])), 2, dtype)
+
+    moved = fixed_point(following, e, *by_elimination(e, steps))
+    k, h = split(moved)
+    of_upper = plus(fitted(dot_up(h, lax.abs(upper)), m, n), _remainder(moved, steps))
+    of_lower = fitted(dot_up(lax.abs(lower), k), m, n)
+    return where(below_diagonal(packed), of_lower, of_upper)
+
+
+def below_diagonal(x: Any) -> Any:
+    """Where the row is below the diagonal."""
+    return jnp.broadcast_to(jnp.tril(jnp.ones(x.shape[-2:], bool), -1), x.shape)
+
+
+def _permuted(x: Any, rows: Any) -> Any:
+    return jnp.take_along_axis(x, rows[..., None], -2, mode="promise_in_bounds")
+
+
+def _parts(packed: Any, steps: int) -> tuple[Any, Any, Any]:
+    """L, (m, m), what elimination leaves, (m, n), and U, (n, n), after so many steps."""
+    m, n = packed.shape[-2:]
+    lower = plus(fitted(jnp.tril(packed, -1)[..., :steps], m, m), identity(m, packed))
+    rows = fitted(jnp.triu(packed)[..., :steps, :], n, n)
+    upper = plus(rows, where(jnp.arange(n)[:, None] < steps, 0.0, identity(n, packed)))
+    eye = jnp.broadcast_to(jnp.eye(m, n, dtype=packed.dtype), packed.shape)
+    return lower, plus(where(jnp.arange(m)[:, None] < steps, eye, 0.0), _remainder(packed, steps)), upper
+
+
+def _remainder(x: Any, steps: int) -> Any:
+    """The rows and columns that elimination has not reached; zero elsewhere."""
+    m, n = x.shape[-2:]
+    return where(jnp.arange(m)[:, None] < steps, 0.0, where(jnp.arange(n) < steps, 0.0, x))
+
+
+def fitted(x: Any, m: int, n: int) -> Any:
+    """Cut, or filled with zeros, to (m, n)."""
+    x = x[..., :m, :n]
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m - x.shape[-2]), (0, n - x.shape[-1])])
+
+
+def _certain(packed: Any, error: Any, exact: bool) -> Any:
+    """Whether no other pivots are possible; a first column that is known exactly decides itself, ties included."""
+    smaller = less(plus(lax.abs(packed), error), 1.0)
+    if exact:
+        smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))
+    return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(packed))), axis=(-2, -1), keepdims=True)
+
+
+@rule("lu_pivots_to_permutation")
+def lu_pivots_to_permutation(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Any pivot in doubt spoils all of the permutation."""
+    doubt = model.doubt(operands[0])
+    if doubt is None:
+        return [None]
+    any_doubt = jnp.any(doubt, axis=-1, keepdims=True)
+    return [jnp.broadcast_to(where(any_doubt, float(outs[0].shape[-1] - 1), jnp.float32(0)), outs[0].shape)]
+
+
+@rule("slogdet")
+def slogdet(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, jaxpr: Any) -> list[Any] | None:
+    """The same steps on the factors for the computed pivots, which the determinant does not depend on."""
+    return _after_elimination(model, operands[0], jaxpr)
+
+
+def _after_elimination(model: Any, matrix: Annotated, jaxpr: Any) -> list[Any] | None:
+    rest = compat.without_first(jaxpr, "lu")
+    if rest is None:
+        return None
+    outs = lax.linalg.lu(matrix.value)
+    errors = [elimination_error(enclosed(model, matrix, error_dtype(outs[0].dtype)), outs), None, None]
+    results = interpret(model, rest, [Annotated(v, e) for v, e in zip(outs, errors, strict=True)])
+    return [model.explicit(x).error for x in results]
+
+
+@rule("det")
+def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps: Sequence[Annotated]) -> list[Any]:
+    """What its steps say, or |det*| + |det| <= product(|u| + e) + |det|: a pivot may be 0.
+
+    Logarithms are taken of the factors, so that no partial product overflows or vanishes.
+    """
+    factors = lax.linalg.lu(operands[0].value)
+    dtype = error_dtype(outs[0].dtype)
+    errors = elimination_error(enclosed(model, operands[0], dtype), factors)
+    sizes = enlarged(plus(lax.abs(factors[0].astype(dtype)), errors), 2, dtype)
+    logs = lax.log(jnp.diagonal(sizes, axis1=-2, axis2=-1))
+    n, u = logs.shape[-1], format_of(dtype).unit_roundoff
+    slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)
+    largest = times(lax.exp(plus(jnp.sum(logs, axis=-1), slack)), 1 + 64 * u)
+    known = enlarged(plus(largest, lax.abs(outs[0].astype(dtype))), 8, dtype)
+    return [minimum(known, never_nan(model.explicit(steps[0]).error))]

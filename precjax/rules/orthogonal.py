@@ -1,0 +1,207 @@
+"""Orthogonal factors and the reflections that they are made of.
+
+Theorem: for A* = Q* R* and computed Q, R, the matrix C = A* R^-1 has C^T C = I + E = (I + K)(I + K)^T with K lower
+triangular (`cholesky.factor_of_one_plus`), so R* = (I + K)^T R and Q* = C (I + K)^-T, with the signs of the computed R
+on the diagonal. The exact reflections choose these signs where the first element of every column that they reflect is
+certain not to be 0: the reflection I - tau v v^T of x has tau = 1 + |x_1| / |x|.
+
+Theorem (Schreiber and Van Loan 1989): the product of the reflections I - tau_i v_i v_i^T is I - V T V^T, where
+(I + D N) T = D, D = diag(tau), N the strictly upper triangle of V^T V.
+
+References:
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 19.
+    Schreiber and Van Loan, A storage-efficient WY representation, SIAM J. Sci. Stat. Comput. 10 (1989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._ball import subnormal
+from precjax._registry import rule
+from precjax._rounding import enlarged, equal, error_dtype, format_of, less, minimum, minus, plus, ratio, times, where
+from precjax.rules.cholesky import factor_of_one_plus
+from precjax.rules.elimination import below_diagonal, elimination_error, fitted
+from precjax.rules.enclosure import (
+    Enclosure,
+    amplified,
+    defect,
+    difference,
+    dot_up,
+    enclosed,
+    highest,
+    identity,
+    product,
+    size,
+    solution_error,
+    transposed,
+)
+from precjax.rules.linalg import triangle, triangular_inverse, triangular_inverse_size, triangular_weights
+
+
+@rule("qr")
+def qr(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, full_matrices: bool, pivoting: bool = False
+) -> list[Any]:
+    """Signs are decisions of Householder's reflections; pivots of columns are not followed.
+
+    Elements of Q are at most 1, those of R at most the norm of their column: where nothing else is known (a rank in
+    doubt, columns of Q beyond those of the matrix), this is what bounds the error. Columns of a wide matrix beyond its
+    height are R_2* = Q*^T A_2*.
+    """
+    q, r = (x.astype(error_dtype(x.dtype)) for x in outs[:2])
+    a = enclosed(model, operands[0], q.dtype)
+    known = jnp.all(less(size(a), np.inf), axis=(-2, -1), keepdims=True)
+    of_q, of_r = _no_more_than_one(q, known), _no_more_than_columns(r, a)
+    if not pivoting:
+        k = min(a.mid.shape[-2:])
+        q_bound, r_bound = _orthogonal_factors(a, Enclosure(q[..., :k]), Enclosure(r[..., :k, :]), k)
+        flips = where(_signs_certain(a, q[..., :k], q_bound), 0.0, jnp.asarray(2.0, q.dtype))
+        q_bound = plus(q_bound, times(lax.abs(q[..., :k]), flips))
+        r_bound = plus(r_bound, times(lax.abs(r[..., :k, :]), transposed(flips)))
+        of_q = jnp.concatenate([minimum(q_bound, of_q[..., :k]), of_q[..., k:]], -1)
+        of_r = jnp.concatenate([minimum(r_bound, of_r[..., :k, :]), of_r[..., k:, :]], -2)
+    pivots = [lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in outs[2:]]
+    return [of_q, where(below_diagonal(r), lax.abs(r), of_r), *pivots]
+
+
+def _no_more_than_one(q: Any, known: Any) -> Any:
+    """The error of an element of a unit vector of which nothing is known."""
+    return where(known, enlarged(plus(lax.abs(q), 1.0), 4, q.dtype), np.inf)
+
+
+def _no_more_than_columns(r: Any, a: Enclosure) -> Any:
+    sizes = size(a)
+    largest = highest(sizes, -2)  # of every column: so that no square overflows, and none that matters vanishes
+    norms = times(largest, jnp.sqrt(jnp.sum(lax.square(ratio(sizes, largest)), axis=-2, keepdims=True)))
+    return enlarged(plus(lax.abs(r), norms), 2 * a.mid.shape[-2] + 16, r.dtype, flushed=8)
+
+
+def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tuple[Any, Any]:
+    """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^T Q - I + Q^T (C - Q) + (C - Q)^T Q + (C - Q)^T (C - Q)."""
+    square = Enclosure(jnp.triu(r.mid[..., :k]))
+    first, rest = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
+    off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square.mid, lower=False))
+    side = dot_up(lax.abs(transposed(q.mid)), off)
+    e = enlarged(plus(defect(q.t, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
+    moved = factor_of_one_plus(e)
+    inverse = transposed(amplified(moved, moved, triangular_weights(lower=True)(moved)))
+    of_q = enlarged(plus(off, dot_up(plus(lax.abs(q.mid), off), inverse)), 4, off.dtype)
+    of_r = dot_up(transposed(moved), lax.abs(square.mid))
+    missing = size(difference(product(q.t, rest), Enclosure(r.mid[..., k:])))
+    of_rest = enlarged(plus(missing, dot_up(transposed(of_q), size(rest))), 2, off.dtype)
+    return of_q, jnp.concatenate([of_r, of_rest], -1)
+
+
+def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
+    """Of which columns the exact reflections choose the same sign, (..., 1, k).
+
+    A column of one element is left as it is; so is one that has only zeros below the diagonal.
+    """
+    m, k = q.shape[-2:]
+    (packed, *_), errors = _reflections(q, of_q)
+    smallest = jnp.diagonal(minus(lax.abs(packed), errors), axis1=-2, axis2=-1)
+    reflected = lax.gt(smallest, jnp.asarray(1 + 4 * _ulp(q), q.dtype))
+    alone = jnp.broadcast_to(jnp.arange(k) == m - 1, reflected.shape)
+    certain = lax.bitwise_or(lax.bitwise_or(reflected, alone), _zero_below(a, k))
+    # A reflection that is in doubt leaves the following columns in doubt.
+    return jnp.cumprod(certain.astype(jnp.int32), axis=-1)[..., None, :] > 0
+
+
+def _reflections(q: Any, of_q: Any) -> tuple[Any, Any]:
+    """An elimination I - Q = V W: V and W packed, and their errors.
+
+    V has the vectors of the reflections I - tau v v^T as columns, W is upper triangular with the tau on its diagonal
+    (Ballard and others, Reconstructing Householder vectors from TSQR, IPDPS 2014). As |v| <= 1, no row is exchanged.
+    """
+    m, k = q.shape[-2:]
+    left = Enclosure(lax.sub(jnp.broadcast_to(jnp.eye(m, k, dtype=q.dtype), q.shape), q), plus(of_q, 2 * _ulp(q)))
+    outs = lax.linalg.lu(left.mid)
+    in_order = lax.eq(outs[2], jnp.broadcast_to(jnp.arange(m, dtype=outs[2].dtype), outs[2].shape))
+    unmoved = jnp.all(in_order, axis=-1)[..., None, None]
+    return outs, where(unmoved, elimination_error(left, outs), np.inf)
+
+
+def _zero_below(a: Enclosure, k: int) -> Any:
+    """Which columns have only zeros below the diagonal, and all columns before them as well."""
+    zero = lax.bitwise_and(equal(plus(lax.abs(a.mid), a.rad), 0.0), lax.bitwise_not(subnormal(a.mid)))
+    columns = jnp.all(lax.bitwise_or(zero, lax.bitwise_not(below_diagonal(zero))), axis=-2)[..., :k]
+    return jnp.cumprod(columns.astype(jnp.int32), axis=-1) > 0
+
+
+def _ulp(x: Any) -> float:
+    return 2 * format_of(x.dtype).unit_roundoff
+
+
+@rule("householder_product")
+def householder_product(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """The first columns of the product of reflections, computed again with its rounding counted."""
+    out = outs[0].astype(error_dtype(outs[0].dtype))
+    v, t = _compact(model, operands)
+    m, n = out.shape[-2:]
+    first = Enclosure(jnp.broadcast_to(jnp.eye(m, n, dtype=out.dtype), out.shape))
+    reflected = product(product(v, t), v.map(lambda x: x[..., :n, :]).t)
+    return [size(difference(Enclosure(out), difference(first, reflected)))]
+
+
+@rule("ormqr")
+def ormqr(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, left: bool, transpose: bool) -> list[Any]:
+    """The product of reflections, or its transpose, times a matrix from the left or the right."""
+    out = outs[0].astype(error_dtype(outs[0].dtype))
+    v, t = _compact(model, operands[:2])
+    c = enclosed(model, operands[2], out.dtype)
+    t = t.t if transpose else t
+    reflected = product(product(v, t), product(v.t, c)) if left else product(product(c, v), product(t, v.t))
+    return [size(difference(Enclosure(out), difference(c, reflected)))]
+
+
+def _compact(model: Any, operands: Sequence[Annotated]) -> tuple[Enclosure, Enclosure]:
+    """V and T, by the second theorem."""
+    dtype = error_dtype(operands[0].value.dtype)
+    packed, taus = (enclosed(model, x, dtype) for x in operands)
+    k = taus.mid.shape[-1]
+    v = packed.map(lambda x: jnp.tril(x[..., :k], -1))
+    v = v._replace(mid=plus(v.mid, jnp.broadcast_to(jnp.eye(*v.mid.shape[-2:], dtype=dtype), v.mid.shape)))
+    eye = identity(k, v.mid)
+    d = taus.map(lambda x: times(eye, x[..., None, :]))
+    m = triangle(product(d, product(v.t, v)), lower=False, unit_diagonal=True)
+    t = lax.linalg.triangular_solve(m.mid, d.mid, left_side=True)
+    error = solution_error(m, d, t, triangular_inverse(m.mid, lower=False), triangular_weights(lower=False))
+    return v, Enclosure(t, error)
+
+
+@rule("geqrf")
+def geqrf(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """R on and above the diagonal, the vectors of the reflections below it, at most 1; their tau, at most 2."""
+    packed, taus = (x.astype(error_dtype(x.dtype)) for x in outs)
+    a, k = enclosed(model, operands[0], packed.dtype), taus.shape[-1]
+    first, r = packed[..., :k], jnp.triu(packed[..., :k, :])
+    q = lax.linalg.householder_product(first, taus)
+    of_q, of_r = _orthogonal_factors(a, Enclosure(q), Enclosure(r), k)
+    certain = _signs_certain(a, q, of_q)
+    of_r = plus(of_r, times(lax.abs(r), where(transposed(certain), 0.0, jnp.asarray(2.0, r.dtype))))
+    (again, *_), errors = _reflections(q, of_q)
+    of_v = plus(errors, lax.abs(lax.sub(again, first)))
+    of_tau = plus(_diagonal(errors), lax.abs(lax.sub(_diagonal(again), taus)))
+    known = jnp.all(less(size(a), np.inf), axis=(-2, -1), keepdims=True)
+    of_v = _or_at_most(1.0, first, where(certain, of_v, np.inf), known)
+    of_tau = _or_at_most(2.0, taus, where(certain[..., 0, :], of_tau, np.inf), known[..., 0])
+    of_r = minimum(of_r, _no_more_than_columns(r, a))
+    m, n = packed.shape[-2:]
+    return [where(below_diagonal(packed), fitted(of_v, m, n), fitted(of_r, m, n)), of_tau]
+
+
+def _diagonal(x: Any) -> Any:
+    return jnp.diagonal(x, axis1=-2, axis2=-1)
+
+
+def _or_at_most(largest: float, x: Any, error: Any, known: Any) -> Any:
+    """The error of a number that is at most so large, whatever else is known of it."""
+    error = enlarged(error, 4, x.dtype)
+    return where(known, minimum(error, enlarged(plus(lax.abs(x), largest), 4, x.dtype)), np.inf)

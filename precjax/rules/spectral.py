@@ -1,0 +1,198 @@
+"""Eigenvalues and singular values.
+
+Theorem (Weyl; Ostrowski): for symmetric A* and any V, d with |V^T V - I|_2 <= delta < 1, sorted eigenvalues obey
+|l_i - d_i| <= |A* - V D V^T|_2 + delta |d_i|; singular values likewise.
+
+Theorem: let V^-1 A* V = D + G. Then y = e_i + z, z_i = 0, is an eigenvector of D + G with eigenvalue l if
+l - d_i = g_ii + sum_k g_ik z_k and z_j (l - d_j) = g_ji + sum_k g_jk z_k for j != i: a fixed point, which exists, with
+|l - d_i| <= rho_i and |z| below a bound, by Brouwer's theorem (`enclosure.fixed_point`). Where Weyl's intervals around
+all other d_j stay clear of d_i +- rho_i, it belongs to the i-th eigenvalue, which is simple. To first order this is
+z_j = g_ji / (d_i - d_j): Davis and Kahan (1970), elementwise.
+
+An eigenvector is determined up to its sign: the exact one is the unit vector with the sign that is nearest to the
+computed one. Where eigenvalues are not proved to be apart, all that is known is that its elements are at most 1.
+
+References:
+    Rump, Verification methods, Acta Numerica 19 (2010), section 13. Higham, Functions of Matrices, appendix B.
+    Davis and Kahan, The rotation of eigenvectors by a perturbation, SIAM J. Numer. Anal. 7 (1970).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax._annotated import Annotated
+from precjax._registry import rule
+from precjax._rounding import (
+    enlarged,
+    error_dtype,
+    format_of,
+    less,
+    maximum,
+    minimum,
+    minus,
+    plus,
+    ratio,
+    times,
+    where,
+)
+from precjax.rules.enclosure import (
+    Enclosure,
+    defect,
+    difference,
+    dot_up,
+    enclosed,
+    fixed_point,
+    highest,
+    inverse_size,
+    on_diagonal,
+    product,
+    size,
+    spectral_norm,
+    symmetric,
+    transposed,
+)
+
+
+@rule("eigh")
+def eigh(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, lower: bool) -> list[Any]:
+    """Eigenvalues by Weyl, or more sharply where they are apart; eigenvectors where they are apart."""
+    dtype = error_dtype(outs[1].dtype)
+    v, d = outs[0].astype(dtype), outs[1].astype(dtype)[..., None, :]
+    a = symmetric(enclosed(model, operands[0], dtype), lower)
+    vectors = Enclosure(v)
+    values = scaled_columns(vectors, d)
+    off = defect(vectors.t, vectors)
+    weyl = _weyl(size(difference(a, product(values, vectors.t))), off, lax.abs(d))
+    inverse = inverse_size(vectors, transposed(v))
+    g = dot_up(inverse, size(difference(product(a, vectors), values)))
+    rho, z = rotations(g, gaps(d, d))
+    clear = apart(gaps(d, d), plus(rho, transposed(weyl)))
+    of_vectors = where(clear, normalized(lax.abs(v), z, off)[0], np.inf)
+    of_values = where(clear, minimum(rho, weyl), weyl)
+    return [of_unit(v, of_vectors, less(weyl, np.inf)[..., :1]), of_values[..., 0, :]]
+
+
+def scaled_columns(x: Enclosure, d: Any) -> Enclosure:
+    """x diag(d), for exact x."""
+    mid = lax.mul(*jnp.broadcast_arrays(x.mid, d))
+    # 3 u for a complex product (Higham, section 3.6).
+    return Enclosure(mid, enlarged(times(lax.abs(mid), 3 * format_of(mid.dtype).unit_roundoff), 4, d.dtype, flushed=4))
+
+
+def _weyl(residual: Any, off: Any, d: Any) -> Any:
+    """|A* - V D V^T|_2 + delta |d|; inf unless delta < 1/2."""
+    delta = spectral_norm(off)
+    delta = where(less(delta, 0.5), delta, np.inf)
+    return enlarged(plus(times(d, delta), spectral_norm(residual)), 8, d.dtype)
+
+
+def gaps(a: Any, b: Any) -> Any:
+    """Lower bounds of |a_i - b_j| for rows (..., 1, n): element (j, i)."""
+    distance, fmt = lax.abs(lax.sub(*jnp.broadcast_arrays(a, transposed(b)))), format_of(a.dtype)
+    return maximum(minus(times(distance, 1 - 8 * fmt.unit_roundoff), 4 * fmt.smallest_normal), 0.0)
+
+
+def apart(gaps: Any, radii: Any) -> Any:
+    """For every column, whether all other gaps exceed the radii: (..., 1, n)."""
+    clear = lax.gt(gaps, enlarged(radii, 4, gaps.dtype))
+    return jnp.all(lax.bitwise_or(clear, on_diagonal(gaps)), axis=-2, keepdims=True)
+
+
+def rotations(g: Any, gaps: Any) -> tuple[Any, Any]:
+    """Bounds of the shifts l_i - d_i, (..., 1, n), and of the z of every column."""
+    diagonal = on_diagonal(g)
+
+    def shifts(z: Any) -> tuple[Any, Any]:
+        moved = enlarged(plus(g, dot_up(g, z)), 2, g.dtype)
+        return moved, highest(where(diagonal, moved, 0.0), -2)
+
+    def following(z: Any) -> Any:
+        moved, rho = shifts(z)
+        room = maximum(minus(times(gaps, 1 - 2.0**-20), rho), 0.0)
+        return where(diagonal, 0.0, enlarged(ratio(moved, room), 6, g.dtype))
+
+    z = fixed_point(following, g)
+    return shifts(z)[1], z
+
+
+def normalized(v: Any, z: Any, off: Any) -> tuple[Any, Any]:
+    """How far V (e_i + z) / nu, nu its norm, is from v_i, with |V| = v; and a bound of |nu - 1|.
+
+    nu**2 = 1 + (V^T V - I)_ii + 2 sum_j (V^T V - I)_ij z_j + z^T V^T V z, and |nu - 1| <= |nu**2 - 1|.
+    """
+    across = dot_up(off, z)
+    squares = jnp.sum(times(z, plus(across, z)), axis=-2, keepdims=True)
+    own = highest(where(on_diagonal(z), plus(off, times(across, 2.0)), 0.0), -2)
+    stretch = enlarged(plus(own, squares), z.shape[-1] + 8, z.dtype, flushed=z.shape[-1] + 4)
+    moved = plus(dot_up(v, z), times(v, stretch))
+    return enlarged(ratio(moved, _rest(1.0, stretch)), 8, z.dtype), stretch
+
+
+def _rest(whole: Any, part: Any) -> Any:
+    """A lower bound of whole - part, at least 0."""
+    return maximum(minus(times(whole, 1 - 2.0**-20), times(part, 1 + 2.0**-20)), 0.0)
+
+
+@rule("svd")
+def svd(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, full_matrices: bool, compute_uv: bool
+) -> list[Any]:
+    """Singular values, then vectors where the values are apart; a wide matrix is transposed first."""
+    dtype = error_dtype(outs[0].dtype)
+    a = enclosed(model, operands[0], dtype)
+    s = outs[0].astype(dtype)[..., None, :]
+    wide = a.mid.shape[-2] < a.mid.shape[-1]
+    left, _, right = (outs[1], None, outs[2]) if compute_uv else lax.linalg.svd(a.mid, full_matrices=False)
+    factors = [left.astype(dtype), transposed(right.astype(dtype))]
+    tall = a.t if wide else a
+    errors = _singular(tall, *(x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors)), s)
+    of_s, *of_factors = errors
+    known = less(of_s, np.inf)[..., :1]
+    bounds = [of_unit(x, e, known) for x, e in zip(factors, reversed(of_factors) if wide else of_factors, strict=True)]
+    results = [of_s[..., 0, :], bounds[0], transposed(bounds[1])]
+    return results[: len(outs)]
+
+
+def of_unit(x: Any, error: Any, known: Any) -> Any:
+    """The error of unit vectors, of which the last may not be known at all: their elements are at most 1."""
+    unknown = where(known, enlarged(plus(lax.abs(x), 1.0), 4, x.dtype), np.inf)
+    k = error.shape[-1]
+    return jnp.concatenate([minimum(error, unknown[..., :k]), unknown[..., k:]], -1)
+
+
+def _singular(a: Enclosure, u: Any, v: Any, s: Any) -> tuple[Any, Any, Any]:
+    """Errors of s, (..., 1, n), of U, (m, n), and of V, (n, n), for m >= n.
+
+    With A* V = U S + R1 and A*^T U = V S + R2: V^-1 A*^T A* V = S**2 + G, G = V^-1 R2 S + V^-1 A*^T R1, where
+    A*^T = (V S + R2) U^T + (A* - U S V^T)^T - R2 U^T. And sigma nu u* = A* V (e_i + z) = U S (e_i + z) + R1 (e_i + z).
+    """
+    dtype = s.dtype
+    left, right, us = Enclosure(u), Enclosure(v), scaled_columns(Enclosure(u), s)
+    off_u, off_v = defect(left.t, left), defect(right.t, right)
+    residual = size(difference(a, product(us, right.t)))
+    delta = plus(spectral_norm(off_u), spectral_norm(off_v))
+    weyl = enlarged(plus(times(s, where(less(delta, 0.5), delta, np.inf)), spectral_norm(residual)), 8, dtype)
+    r1 = size(difference(product(a, right), us))
+    r2 = size(difference(product(a.t, left), scaled_columns(right, s)))
+    inverse = inverse_size(right, transposed(v))
+    inner, across = dot_up(inverse, r2), dot_up(lax.abs(transposed(u)), r1)
+    outer = enlarged(plus(transposed(residual), dot_up(r2, lax.abs(transposed(u)))), 2, dtype)
+    g = plus(times(inner, s), times(transposed(s), across), dot_up(inner, across), dot_up(inverse, outer, r1))
+    sums = plus(s, transposed(s))
+    rho, z = rotations(enlarged(g, 8, dtype, flushed=8), times(gaps(s, s), sums, 1 - 2.0**-20))
+    radii = plus(rho, times(transposed(weyl), plus(times(transposed(s), 2.0), transposed(weyl))))
+    clear = apart(times(gaps(s, s), sums, 1 - 2.0**-20), radii)
+    of_s = minimum(enlarged(ratio(rho, plus(s, _rest(s, weyl))), 4, dtype), weyl)
+    of_s = where(clear, of_s, weyl)
+    of_v, stretch = normalized(lax.abs(v), z, off_v)
+    moved = plus(dot_up(lax.abs(u), times(transposed(s), z)), r1, dot_up(r1, z))
+    length = times(_rest(s, of_s), _rest(1.0, stretch))
+    change = plus(of_s, times(plus(s, of_s), stretch))
+    of_u = enlarged(ratio(plus(moved, times(lax.abs(u), change)), length), 16, dtype, flushed=8)
+    return of_s, where(clear, of_u, np.inf), where(clear, of_v, np.inf)
