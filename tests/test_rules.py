@@ -10,6 +10,7 @@ import zlib
 import cases_arrays
 import cases_elementwise
 import cases_patterns
+import cases_special
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES]
+CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES, *cases_special.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
 # Propagation is nearly the same everywhere; roundings differ between processors and versions, as the table of ulps does.

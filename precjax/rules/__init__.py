@@ -15,5 +15,6 @@ from precjax.rules import (  # noqa: F401
     power,
     random,
     reduction,
+    special,
     structural,
 )
