@@ -9,6 +9,7 @@ from precjax.rules import (  # noqa: F401
     decision,
     elementary,
     extremum,
+    incomplete,
     indexing,
     integer,
     pooling,
@@ -17,4 +18,5 @@ from precjax.rules import (  # noqa: F401
     reduction,
     special,
     structural,
+    zeta,
 )
