@@ -21,7 +21,7 @@ from precjax._registry import _RULES
 from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
-from precjax.rules import arithmetic, contraction, control_flow, decision
+from precjax.rules import accuracy, arithmetic, contraction, control_flow, decision, incomplete, special, zeta
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -130,6 +130,11 @@ FAULTS = {
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
     "uncertain index ignored": Fault("argmax", nothing, ("argmax", "index from an argmax")),
     "payload of a sort taken as certain": Fault("sort", lambda m, o, outs, **p: [*ORIGINAL["rules"]["sort"](m, o, outs, **p)[:1], *[None] * (len(outs) - 1)], ("sort with payload",)),
+    "slope of lgamma at the value": Fault((special, "digamma_slope"), lambda x: lax.abs(lax.digamma(x.value)), ("lgamma",)),
+    "slope of a Bessel function halved": Fault("bessel_i0e", halved_rule("bessel_i0e"), ("bessel_i0e",)),
+    "roots taken as benign": Fault((accuracy, "_SCALES"), accuracy._SCALES | {"digamma": lambda *_: None}, ("digamma",)),
+    "parameter of a distribution ignored": Fault((incomplete, "trigamma_bound"), jnp.zeros_like, ("igamma", "betainc")),
+    "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
     "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
 }
 
