@@ -1,5 +1,6 @@
 """Rows of special functions: those around Gamma, Bessel functions, and the distributions made of them."""
 
+import jax.numpy as jnp
 import numpy as np
 from cases import Case, Drawn
 from cases_elementwise import one
@@ -63,4 +64,19 @@ def functions_of_more():
         yield Case(name, f, inputs)
 
 
-CASES = [*functions_of_one(), *functions_of_more()]
+def counts(draw):
+    """Whole numbers, some so large that sums are rounded."""
+    n = draw.integers(M, low=0, high=9)
+    if draw.hardness:
+        n.value[::3] = draw.random.choice([2**24 - 1, 2**24, 2**24 + 1, 2**11, 2**11 - 1, 255, 2**30, -(2**24)], len(n.value[::3]))
+    return (n,)
+
+
+def whole():
+    """Sums that stay exact, and decisions on them."""
+    yield Case("sum of counts", lambda n: jnp.floor(n.astype(jnp.float32) + 1) - (n - 3), counts, ("float32",), unbounded=True)
+    yield Case("sum of constants", lambda n: (n.astype(jnp.float16) + 2.0**11) + 1.0, counts, ("float32",), unbounded=True)
+    yield Case("order of a derivative", lambda n: n.astype(jnp.float32) + 1.0 == 1.0, counts, ("float32",), unbounded=True)
+
+
+CASES = [*functions_of_one(), *functions_of_more(), *whole()]

@@ -22,6 +22,7 @@ from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
 from precjax.rules import accuracy, arithmetic, contraction, control_flow, decision, incomplete, special, zeta
+from precjax.rules.whole import is_whole
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -135,6 +136,7 @@ FAULTS = {
     "roots taken as benign": Fault((accuracy, "_SCALES"), accuracy._SCALES | {"digamma": lambda *_: None}, ("digamma",)),
     "parameter of a distribution ignored": Fault((incomplete, "trigamma_bound"), jnp.zeros_like, ("igamma", "betainc")),
     "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
+    "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
 }
 
