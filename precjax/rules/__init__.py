@@ -3,6 +3,7 @@
 from precjax.rules import (  # noqa: F401
     adam,
     arithmetic,
+    beta,
     contraction,
     control_flow,
     conversion,
