@@ -9,7 +9,7 @@ integral is a**(1 - x) (log(a) / (x - 1) + 1 / (x - 1)**2). For m >= 1, polygamm
 zeta(m + 1, x); for m = 0 it is digamma(x).
 
 XLA adds ten terms and an Euler-Maclaurin tail. Terms that underflow are lost, and so may be q / (x - 1) times as much
-of the tail.
+of the tail. Outside x <= 2**10 and 2**-99 < q < 2**99, where nothing was measured, the error is inf.
 
 References:
     DLMF 25.11.1, 25.11.17, 5.15.1.
@@ -32,6 +32,8 @@ from precjax.rules.gamma import exponential, log_gamma, reciprocal
 from precjax.rules.incomplete import Interval, interval, log
 
 _TERMS = 32.0  # more than XLA adds, in sum and tail
+# Where XLA was measured.
+_LARGEST, _SIZES = 2.0**10, (2.0**-99, 2.0**99)
 
 
 @rule("zeta")
@@ -46,8 +48,13 @@ def zeta(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     moved = None if q.error is None else times(_slope_in_q(x, q), q.error)
     turned = None if x.error is None else times(_slope_in_x(x, q, beyond), x.error)
     error = model.total(out, moved, turned, plus(rounding, lost), ulps=1.02, steps=64, flushed=4)
-    domain = lax.bitwise_and(less(0.0, beyond), less(0.0, q.low))
+    domain = lax.bitwise_and(lax.bitwise_and(less(0.0, beyond), less(x.high, _LARGEST)), _measured(q))
     return [where(domain, error, jnp.inf)]
+
+
+def _measured(q: Interval) -> Any:
+    """Where all of the reach is positive, and was measured."""
+    return lax.bitwise_and(less(_SIZES[0], q.low), less(q.high, _SIZES[1]))
 
 
 def _power(base: Any, low: Any, high: Any, factor: Any = None) -> Any:
@@ -88,7 +95,7 @@ def polygamma(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) ->
     rounding = times(size, plus(times(m.value, lax.log1p(m.value)), 1.0), found.unit)
     moved = None if x.error is None else times(_next(m, x, factorial, more), x.error)
     error = model.total(out, moved, plus(rounding, lost, root), ulps=1.02, steps=64, flushed=4)
-    certain = lax.bitwise_and(less(-0.5, m.low), less(0.0, x.low))
+    certain = lax.bitwise_and(lax.bitwise_and(less(-0.5, m.low), less(m.high, _LARGEST)), _measured(x))
     if m.error is not None:
         certain = lax.bitwise_and(certain, equal(m.error, 0.0))
     return [where(certain, error, jnp.inf)]
