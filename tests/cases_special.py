@@ -76,6 +76,7 @@ def whole():
     """Sums that stay exact, and decisions on them."""
     yield Case("sum of counts", lambda n: jnp.floor(n.astype(jnp.float32) + 1) - (n - 3), counts, ("float32",), unbounded=True)
     yield Case("sum of constants", lambda n: (n.astype(jnp.float16) + 2.0**11) + 1.0, counts, ("float32",), unbounded=True)
+    yield Case("upper half of a product", lambda n: lax.mulhi(n * 2**20, n), counts, ("float32",), unbounded=True)
     yield Case("order of a derivative", lambda n: n.astype(jnp.float32) + 1.0 == 1.0, counts, ("float32",), unbounded=True)
 
 
