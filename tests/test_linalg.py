@@ -43,6 +43,7 @@ NUMPY = {
 SCIPY = {
     "block_diag": lambda: jsl.block_diag(A, B), "cho_solve": lambda: jsl.cho_solve(jsl.cho_factor(S), V),
     "circulant": lambda: jsl.circulant(V), "companion": lambda: jsl.companion(V), "toeplitz": lambda: jsl.toeplitz(V),
+    "convolution_matrix": lambda: jsl.convolution_matrix(V, 3), "dft": lambda: jsl.dft(4), "hankel": lambda: jsl.hankel(V),
     "eigh_tridiagonal": lambda: jsl.eigh_tridiagonal(V, V[1:], eigvals_only=True), "fiedler": lambda: jsl.fiedler(V),
     "expm_frechet": lambda: jsl.expm_frechet(A, A), "fiedler_companion": lambda: jsl.fiedler_companion(V),
     "funm": lambda: jsl.funm(A, jnp.sin), "hadamard": lambda: jsl.hadamard(4), "helmert": lambda: jsl.helmert(4),
@@ -55,6 +56,7 @@ SCIPY = {
 TABLES = {"jax.numpy.linalg": (NL, NUMPY), "jax.scipy.linalg": (jsl, SCIPY)}
 COMPLEX = "complex numbers on the way"
 UNTRACKED = {
+    "funm": COMPLEX, "rsf2csf": COMPLEX, "solve_sylvester": COMPLEX, "sqrtm": COMPLEX,
     "hessenberg": "reflections of reflections: no theorem yet", "schur": "the order of eigenvalues is a decision: no theorem yet",
     "invhilbert": "lgamma", "invpascal": "lgamma", "pascal": "lgamma",
 }  # fmt: skip

@@ -23,6 +23,7 @@ from precjax._rounding import as_error, error_dtype, format_of, times
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Platform
 from precjax.rules import (
+    accuracy,
     arithmetic,
     cholesky,
     complex_arithmetic,
@@ -33,10 +34,14 @@ from precjax.rules import (
     elimination,
     enclosure,
     fft,
+    incomplete,
     orthogonal,
     softmax,
     softmax_gradient,
+    special,
+    zeta,
 )
+from precjax.rules.whole import is_whole
 
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
@@ -172,7 +177,12 @@ FAULTS = {
     "error of the matrix of a system ignored": Fault((enclosure, "product"), product_without_radius, ("inv of a stack",)),
     "half of what moves a Cholesky factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("cholesky",)),
     "patterns: only its own term moves a softmax": Fault((softmax, "_parts"), no_other_terms, ("softmax", "logsumexp", "attention")),
-    "patterns: softmax without its sum": Fault("reduce_sum", nothing, ("logsumexp",)),
+    "slope of lgamma at the value": Fault((special, "digamma_slope"), lambda x: lax.abs(lax.digamma(x.value)), ("lgamma",)),
+    "slope of a Bessel function halved": Fault("bessel_i0e", halved_rule("bessel_i0e"), ("bessel_i0e",)),
+    "roots taken as benign": Fault((accuracy, "_SCALES"), accuracy._SCALES | {"digamma": lambda *_: None}, ("digamma",)),
+    "parameter of a distribution ignored": Fault((incomplete, "trigamma_bound"), jnp.zeros_like, ("igamma",)),
+    "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
+    "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain"), taken_for_granted(elimination._certain), ("lu",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),

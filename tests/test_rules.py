@@ -12,6 +12,7 @@ import cases_complex
 import cases_elementwise
 import cases_linalg
 import cases_patterns
+import cases_special
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,8 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-CASES = [*cases_elementwise.CASES, *cases_arrays.CASES, *cases_patterns.CASES, *cases_complex.CASES, *cases_linalg.CASES]
+TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_linalg, cases_special)
+CASES = [case for table in TABLES for case in table.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
 # Propagation is nearly the same everywhere; roundings differ between processors and versions, as the table of ulps does.

@@ -3,10 +3,12 @@
 Limits are stated because balls have none: python-flint gives NaN for erf(inf). Without a limit, the value is NaN.
 """
 
-from flint import arb, fmpq
+from flint import arb, ctx, fmpq
 
 from precjax._judge.number import HALF, INF, NAN, ONE, ZERO, Undecidable, compare, finite, is_finite, is_nan, sign
 from precjax._judge.table import defelementwise
+
+_CANCELLED = 10_000
 
 
 def deffunction(name, function, at_minus_infinity=None, at_infinity=None):
@@ -171,7 +173,13 @@ def _towards_infinity(y, direction):
 
 
 def igamma(a, x):
-    return _incomplete_gamma(a, x, arb.gamma_lower, ZERO, ONE)
+    return _incomplete_gamma(a, x, _gamma_lower, ZERO, ONE)
+
+
+def _gamma_lower(x, a, regularized):
+    """The complement, but where it loses digits: the lower function takes long for large numbers."""
+    complement = 1 - x.gamma_upper(a, regularized)
+    return complement if complement.rel_accuracy_bits() > 256 else x.gamma_lower(a, regularized)
 
 
 def igammac(a, x):
@@ -184,6 +192,18 @@ def _incomplete_gamma(a, x, function, at_zero, at_infinity):
     if not is_finite(x):
         return at_infinity
     return at_zero if sign(x) == 0 else function(arb(x), arb(a), 1)
+
+
+def igamma_grad_a(a, x):
+    """The derivative of x**a / Gamma(a + 1) times 1F1(a; a + 1; -x) in a."""
+    value = igamma(a, x)
+    if is_nan(value) or not is_finite(x) or sign(x) == 0:
+        return NAN if is_nan(value) else ZERO
+    with ctx.workprec(ctx.prec + 4 * min(int(float(x)), _CANCELLED)):  # terms of size exp(x) cancel
+        a, x = arb(a), arb(x)
+        power = (a * x.log() - a.lgamma()).exp() / a**2
+        series = power * (-x).hypgeom([a, a], [a + 1, a + 1])
+        return finite(arb(igamma(a, x)) * (x.log() - a.digamma()) - series)
 
 
 def regularized_incomplete_beta(a, b, x):
@@ -213,6 +233,7 @@ def polygamma(m, x):
 defelementwise("atan2", atan2, operands=2)
 defelementwise("igamma", igamma, operands=2)
 defelementwise("igammac", igammac, operands=2)
+defelementwise("igamma_grad_a", igamma_grad_a, operands=2)
 defelementwise("regularized_incomplete_beta", regularized_incomplete_beta, operands=3)
 defelementwise("zeta", zeta, operands=2)
 defelementwise("polygamma", polygamma, operands=2)

@@ -1,13 +1,16 @@
 """What each platform's arithmetic does: data, with sources.
 
 `cpu.csv` holds, per elementary function and format, the largest error in units of unit_roundoff times a scale:
-``value`` |f|, ``value_x``
-|f| (1 + |x|), ``value_x2`` |f| (1 + x**2), ``value_log`` |f| (1 + |log|x||), ``conditioned`` |f| + |x f'(x)|,
-``reciprocal`` |f|, and 1 / largest for what overflows before it is inverted, ``near_largest`` |f|, four times that next
-to overflow. A row with a version under ``before`` replaces the general one for older jaxlibs. The figures are maxima
-over all 2**32 float32 numbers, all 2**16 of each 16-bit format, and about 3 million stratified float64 numbers, over
-vector, scalar and loop code and over instruction sets, enlarged as each row says (jaxlib 0.12.0, x86-64). Float64 rows
-are therefore measured, not proved; `tests/measure_ulps.py` measures again on the machine at hand.
+``value`` |f|, ``value_x`` |f| (1 + |x|), ``value_x2`` |f| (1 + x**2), ``value_log`` |f| (1 + |log|x||),
+``conditioned`` |f| + |x f'(x)|, ``reciprocal`` |f|, and 1 / largest for what overflows before it is inverted,
+``near_largest`` |f|, four times that next to overflow; scales of special functions are named after them, and stated in
+`precjax.rules.accuracy` and beside their rules. A narrow format without a figure computes in float32, and rounds once
+more (checked over all numbers, for functions of one). A row with a version under ``before`` replaces the general one
+for older jaxlibs. The figures are maxima over all 2**32 float32 numbers, all 2**16 of each 16-bit format, and about 3
+million stratified float64 numbers, over vector, scalar and loop code and over instruction sets, enlarged as each row
+says (jaxlib 0.12.0, x86-64); rows that say "sampled" are maxima over some ten thousand points. Float64 rows are
+therefore measured, not proved; `tests/measure_ulps.py` and `tests/measure_special.py` measure again on the machine at
+hand.
 
 `cpu_complex.csv` holds the same for complex numbers, |value - exact| in moduli. Its scales follow the formulas that XLA
 uses: ``growth`` exp |Re z| (1 + |Re z|), ``tangent`` 1 + |f| + |f|**2, ``pole`` |f| + |f|**2, ``logarithmic``
@@ -108,5 +111,6 @@ def _rows(source: Any) -> dict[tuple[str, str], Accuracy]:
         if row["before"] and not compat.jaxlib_before(row["before"]):
             continue
         for dtype in row.keys() - {"primitive", "before", "scale", "source"}:
-            table[row["primitive"], dtype] = Accuracy(float(row[dtype]), row["scale"])
+            if row[dtype]:
+                table[row["primitive"], dtype] = Accuracy(float(row[dtype]), row["scale"])
     return table

@@ -3,6 +3,7 @@
 from precjax.rules import (  # noqa: F401
     adam,
     arithmetic,
+    beta,
     cholesky,
     complex_arithmetic,
     complex_elementary,
@@ -15,6 +16,7 @@ from precjax.rules import (  # noqa: F401
     elimination,
     extremum,
     fft,
+    incomplete,
     indexing,
     integer,
     linalg,
@@ -23,6 +25,8 @@ from precjax.rules import (  # noqa: F401
     power,
     random,
     reduction,
+    special,
     spectral,
     structural,
+    zeta,
 )

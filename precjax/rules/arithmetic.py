@@ -45,6 +45,7 @@ from precjax.rules.decision import only_candidate
 from precjax.rules.integer import combine_integers, spoiled
 from precjax.rules.softmax import log_softmax_error, log_sum_exp_error, softmax_error
 from precjax.rules.softmax_gradient import softmax_gradient_error
+from precjax.rules.whole import exact_sum
 
 
 def balls(model: Any, operands: Sequence[Annotated], out: Any) -> list[Ball]:
@@ -90,7 +91,9 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = two_sum_error(a, b, out, sign)
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
-    error = plus(error, _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff)
+    merged = _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
+    # Whole constants that add up to less than 2**p are merged without rounding.
+    error = exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
     masks = [_full(x.size, out, x.dtype) for x in (a, b) if x.operand.known.masked]
     return _masked(masks, a, b, out, error) if masks else error
 

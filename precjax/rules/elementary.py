@@ -19,8 +19,9 @@ from jax import lax
 
 from precjax._annotated import Annotated, Known
 from precjax._ball import Ball
-from precjax._registry import MissingRuleError, rule
+from precjax._registry import rule
 from precjax._rounding import error_dtype, format_of, less, maximum, minimum, minus, plus, ratio, times, typed, where
+from precjax.rules.accuracy import rounding
 
 Spread = Callable[[Ball, Any], Any]
 Image = Callable[[Known], tuple[float, float] | None]
@@ -45,18 +46,25 @@ def defelementary(
     """
 
     @rule(name)
-    def elementary(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    def elementary(
+        model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, accuracy: Any = None
+    ) -> list[Any]:
         out = outs[0]
         x = model.ball(operands[0], error_dtype(out.dtype))
         limits = bounds or (image and image(operands[0].known))
         y = lax.abs(out).astype(x.dtype)
         moved = spread(x, y) if not x.exact else _reading(x, singular)
-        accuracy = model.accuracy(name, out.dtype)
-        if accuracy is None:
-            raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
-        more = _SCALES[accuracy.scale](x, y, accuracy.factor * model.unit(out.dtype), format_of(out.dtype))
-        error = model.total(out, moved, more, ulps=accuracy.factor, steps=24, flushed=2)
-        return [error if limits is None else _inside(error, out, limits)]
+        ulps, more = rounding(model, name, x, y, out)
+        allowed = _tolerated(accuracy, y, format_of(out.dtype).unit_roundoff)
+        error = model.total(out, moved, more, allowed, ulps=ulps, steps=24, flushed=2)
+        return [error if limits is None else inside(error, out, limits)]
+
+
+def _tolerated(accuracy: Any, y: Any, u: float) -> Any:
+    """What a ``lax.Tolerance`` allows an implementation to err more; None for anything else."""
+    if not hasattr(accuracy, "rtol"):
+        return None
+    return plus(times(y, 1.01 * (accuracy.rtol + 2 * accuracy.ulps * u)), float(accuracy.atol))
 
 
 def _reading(x: Ball, singular: bool) -> Any:
@@ -66,7 +74,7 @@ def _reading(x: Ball, singular: bool) -> Any:
     return where(x.subnormal, math.inf, jnp.zeros((), x.dtype)) if singular else times(x.absorbed, 2.0)
 
 
-def _inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
+def inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
     """Both the value, but for a little, and the exact result lie within the bounds."""
     value = out.astype(error.dtype)
     widest = lax.max(
@@ -74,24 +82,6 @@ def _inside(error: Any, out: Any, bounds: tuple[float, float]) -> Any:
     )
     widest = plus(times(widest, 1 + 16 * format_of(out.dtype).unit_roundoff), 16 * format_of(error.dtype).unit_roundoff)
     return minimum(error, widest)
-
-
-# What the factor k of a row, times u, multiplies besides |f| = y.
-_SCALES: dict[str, Callable[[Ball, Any, float, Any], Any]] = {
-    "value": lambda x, y, k, fmt: None,
-    "value_x": lambda x, y, k, fmt: times(y, x.far, k),
-    "value_x2": lambda x, y, k, fmt: times(y, x.far, x.far, k),
-    "value_log": lambda x, y, k, fmt: times(y, _log_size(x), k),
-    "conditioned": lambda x, y, k, fmt: times(lax.exp(times(y, y, 1.01)), x.far, k),
-    "near_largest": lambda x, y, k, fmt: times(where(less(y, fmt.largest / 4), 0.0, y), 3 * k),
-    "reciprocal": lambda x, y, k, fmt: 1.01 / fmt.largest,  # 1 / t is 0 where t overflows
-}
-
-
-def _log_size(x: Ball) -> Any:
-    """|log |x||, not smaller over the reach than 1 - the near end would have it; 0 counts as its own result is 0."""
-    size = lax.max(jnp.asarray(x.size, x.dtype), jnp.asarray(format_of(x.dtype).smallest_normal, x.dtype))
-    return plus(times(lax.abs(lax.log(size)), 1.01), 1.0)
 
 
 # Small errors use a polynomial in e that bounds exp(e) - 1 (0.6 e + 1 >= (exp(e) - 1) / e for e <= 1/2), large ones the

@@ -51,9 +51,9 @@ def spoiled(model: Any, operands: Sequence[Annotated], out: Any, worst: float = 
     return None if doubt is None else where(doubt, worst, jnp.zeros((), error_dtype(out.dtype)))
 
 
-@rule("shift_left", "shift_right_logical", "shift_right_arithmetic", "population_count", "clz")
+@rule("shift_left", "shift_right_logical", "shift_right_arithmetic", "population_count", "clz", "mulhi")
 def bits(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Bit operations: certain or anything."""
+    """Bit operations, and the upper halves of products: certain or anything."""
     return [spoiled(model, operands, outs[0])]
 
 
