@@ -58,7 +58,6 @@ COMPLEX = "complex numbers on the way"
 UNTRACKED = {
     "funm": COMPLEX, "rsf2csf": COMPLEX, "solve_sylvester": COMPLEX, "sqrtm": COMPLEX,
     "hessenberg": "reflections of reflections: no theorem yet", "schur": "the order of eigenvalues is a decision: no theorem yet",
-    "invhilbert": "lgamma", "invpascal": "lgamma", "pascal": "lgamma",
 }  # fmt: skip
 
 
