@@ -109,6 +109,8 @@ def _polar(near_zero: float) -> Callable[[Ball, Any, float], Any]:
 
 _SCALES: dict[str, Callable[[Ball, Any, float], Any]] = {
     "value": lambda z, y, k: None,
+    # Next to the root of acos and acosh, which is a branch point, what underflows is lost under a square root.
+    "branch": lambda z, y, k: where(less(y, 0.5), 4 * math.sqrt(format_of(z.dtype).smallest_normal), jnp.zeros_like(y)),
     "value_x": lambda z, y, k: times(y, z.far, k),
     "growth": _growth,
     "conditioned": lambda z, y, k: times(z.far, lax.exp(_upper_real(z)), 1.01 * k),
