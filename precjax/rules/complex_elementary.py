@@ -33,6 +33,7 @@ from precjax._rounding import (
     plus,
     ratio,
     times,
+    typed,
     where,
 )
 
@@ -146,6 +147,7 @@ def _distance(z: Ball, point: complex) -> Any:
     """Lower bound of the distance from a point, over the reach."""
     value = jnp.asarray(z.operand.value)
     apart = magnitude(lax.sub(value, lax.full_like(value, point)), z.dtype)
+    apart = lax.min(*typed(apart, format_of(z.dtype).largest))  # the modulus of a finite number may overflow
     return maximum(minus(times(apart, 1 - 4 * z.eps), _radius(z)), 0.0)
 
 
