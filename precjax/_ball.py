@@ -36,6 +36,7 @@ from precjax._rounding import (
     maximum,
     plus,
     times,
+    typed,
     where,
 )
 
@@ -73,6 +74,18 @@ class Ball:
         return magnitude(self.operand.value, self.dtype)
 
     @functools.cached_property
+    def finite_size(self) -> Any:
+        """|value| from below: the modulus of a finite complex number may overflow."""
+        if not self.is_complex:
+            return self.size
+        return lax.min(*typed(jnp.asarray(self.size, self.dtype), format_of(self.dtype).largest))
+
+    @functools.cached_property
+    def is_complex(self) -> bool:
+        """Whether errors are radii of discs."""
+        return jnp.issubdtype(dtype_of(self.operand.value), jnp.complexfloating)
+
+    @functools.cached_property
     def error(self) -> Any:
         """The error, None if exact."""
         return as_error(self.operand.error, self.dtype)
@@ -106,7 +119,7 @@ class Ball:
     def nearest(self, more: float = 0.0) -> Any:
         """Lower bound of |x| over the reach, less so many errors, at least 0."""
         radius = times(self.error, ((1.0 if self.operand.known.settled else 2.0) + more) * (1 + 4 * self.eps))
-        size = times(self.size, 1 - 4 * self.eps)
+        size = times(self.finite_size, 1 - 4 * self.eps)
         return maximum(size if radius is None else lax.sub(size, radius), 0.0)
 
     @functools.cached_property
@@ -147,7 +160,7 @@ class Point(Ball):
 
     def nearest(self, more: float = 0.0) -> Any:
         """The size."""
-        return self.size
+        return self.finite_size
 
 
 def subnormal(value: Any) -> Any:

@@ -55,6 +55,7 @@ def _scale(kind, z, y):
     size = abs(y)
     return {
         "value": lambda: size,
+        "branch": lambda: size,
         "value_x": lambda: size * (1 + abs(z[0])),
         "growth": lambda: abs(z[0].real).exp() * (1 + abs(z[0].real)),
         "conditioned": lambda: size + abs(z[0]) * z[0].real.exp(),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 import precjax
 from precjax import Tracked
@@ -151,3 +152,19 @@ def test_numbers_on_a_cut(name):
         assert np.all((run.error > 1.9) & (run.error < jump))
     off = precjax.track(f)(Tracked(jnp.asarray(x) + 1e-3j, 1e-6))
     assert np.all(off.error < 1e-5)
+
+
+def of_all(z):
+    functions = (lax.sign, jnp.sqrt, jnp.arccos, jnp.arccosh, jnp.arcsinh, jnp.angle, lambda z: 1 / z)
+    return [f(z) for f in functions]
+
+
+@pytest.mark.parametrize("relative", [0.0, 1e-5])
+def test_ends_of_the_format(relative):
+    """Moduli that overflow although the parts do not, parts that underflow under a root, zeros and subnormals on a cut."""
+    info = np.finfo(np.float32)
+    largest, tiny = float(info.max), float(info.tiny)
+    points = [largest * (0.9 - 0.8j), -largest + 1j, 1 + 3j * tiny, 1 - 1j * tiny, 3 * tiny - 2j * tiny, -1.8 + 0.25j * tiny, tiny * 1j - 5]
+    z = jnp.asarray(points, jnp.complex64)
+    error = np.minimum(relative * np.abs(np.asarray(points)), 1e38)
+    check_rule(of_all, Tracked(z, error.astype(np.float32)), modes=("plain",))

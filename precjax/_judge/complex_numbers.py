@@ -17,12 +17,12 @@ from precjax._judge import (  # noqa: F401  their semantics are shared below
     structural,
     window,
 )
-from precjax._judge.number import Undecidable, as_complex, finite, is_finite, lift
+from precjax._judge.number import LONGEST_RATIONAL, Undecidable, as_complex, finite, is_finite, lift
 from precjax._judge.table import COMPLEX, RULES, defelementwise, rule
 
 # What is the same for complex numbers: moves, and what sums and products are made of.
 _SHARED = (
-    "add", "add_any", "mul", "neg", "select_n", "copy", "copy_p", "stop_gradient", "name", "reduce_precision",
+    "mul", "neg", "select_n", "copy", "copy_p", "stop_gradient", "name", "reduce_precision",
     "optimization_barrier", "reshape", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "rev", "slice",
     "concatenate", "split", "stack", "unstack", "tile", "pad", "gather", "dynamic_slice", "dynamic_update_slice",
     "scatter", "scatter-add", "scatter-sub", "scatter-mul", "reduce_sum", "reduce_prod", "cumsum", "cumprod",
@@ -71,8 +71,14 @@ def divide(a, b):
     return a * _off(0, lambda z: 1 / z)(b)
 
 
+def add(a, b):
+    """Without rounding, if the parts are floats: the sum's own rounding error may be all that a bound allows."""
+    with flint.ctx.workprec(max(flint.ctx.prec, 2 * LONGEST_RATIONAL)):
+        return a + b
+
+
 def subtract(a, b):
-    return acb(0) if a is b else a - b
+    return acb(0) if a is b else add(a, -b)
 
 
 def integer_power(z, n):
@@ -100,7 +106,7 @@ def equal(a, b):
     raise Undecidable(f"{a} against {b}")
 
 
-for _name, _binary in {"sub": subtract, "div": divide, "pow": power}.items():
+for _name, _binary in {"add": add, "add_any": add, "sub": subtract, "div": divide, "pow": power}.items():
     _function(_name, _binary, 2)
 _function("square", lambda z: z * z)
 _function("sign", lambda z: z.sgn())

@@ -13,9 +13,10 @@ therefore measured, not proved; `tests/measure_ulps.py` and `tests/measure_speci
 hand.
 
 `cpu_complex.csv` holds the same for complex numbers, |value - exact| in moduli. Its scales follow the formulas that XLA
-uses: ``growth`` exp |Re z| (1 + |Re z|), ``tangent`` 1 + |f| + |f|**2, ``pole`` |f| + |f|**2, ``logarithmic``
-|f| (1 + |w| (1 + |log z|)) for z**w; ``norm`` as in `rules.fft`. `tests/measure_complex.py` measures them:
-2 million complex64 and 150,000 complex128 numbers, in vectors and in loops, both jaxlibs.
+uses: ``branch`` |f|, and the root of the smallest normal number next to a root of f; ``growth`` exp |Re z| (1 +
+|Re z|); ``tangent`` 1 + |f| + |f|**2; ``pole`` |f| + |f|**2; ``logarithmic`` |f| (1 + |w| (1 + |log z|)) for z**w;
+``norm`` as in `rules.fft`. `tests/measure_complex.py` measures them: 2 million complex64 and 150,000 complex128
+numbers, in vectors and in loops, both jaxlibs.
 """
 
 from __future__ import annotations

@@ -95,11 +95,15 @@ def abs_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
 
 @complex_rule("sign")
 def sign(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """z / |z| moves by at most 2 |z - w| / (|z| + |w|) (Dunkl and Williams 1964), and by at most 2."""
+    """z / |z| moves by at most 2 |z - w| / (|z| + |w|) (Dunkl and Williams 1964), and by at most 2.
+
+    It is computed as it is written: where the modulus overflows it is 0.
+    """
     (x,) = balls(model, operands, outs[0])
     moved = None if x.absorbed is None else minimum(ratio(x.absorbed, x.near), 2.0)
     if x.exact and moved is not None:
         moved = where(x.subnormal, moved, 0.0)
+    moved = where(less(x.size, format_of(x.dtype).largest / 4), 0.0 if moved is None else moved, 2.0)
     return [model.total(outs[0], moved, ulps=model.accuracy("sign", outs[0].dtype).factor)]
 
 
@@ -175,7 +179,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     tiny = format_of(out.dtype).smallest_normal
     reciprocal = times(jnp.asarray(a.far, a.dtype), 4 * tiny)
     numerator = plus(model.join(a.absorbed, times(magnitude(out, a.dtype), b.absorbed)), 8 * tiny)
-    near = b.size if b.exact else b.nearest(1.0)
+    near = b.nearest(1.0)
     moved = ratio(jnp.asarray(numerator, a.dtype), jnp.asarray(near, a.dtype))
     return [_unless_huge(model.total(out, moved, reciprocal, ulps=_QUOTIENT, steps=16), out)]
 

@@ -33,6 +33,7 @@ from precjax._rounding import (
     plus,
     ratio,
     times,
+    typed,
     where,
 )
 
@@ -109,6 +110,8 @@ def _polar(near_zero: float) -> Callable[[Ball, Any, float], Any]:
 
 _SCALES: dict[str, Callable[[Ball, Any, float], Any]] = {
     "value": lambda z, y, k: None,
+    # Next to the root of acos and acosh, which is a branch point, what underflows is lost under a square root.
+    "branch": lambda z, y, k: where(less(y, 0.5), 4 * math.sqrt(format_of(z.dtype).smallest_normal), jnp.zeros_like(y)),
     "value_x": lambda z, y, k: times(y, z.far, k),
     "growth": _growth,
     "conditioned": lambda z, y, k: times(z.far, lax.exp(_upper_real(z)), 1.01 * k),
@@ -144,6 +147,7 @@ def _distance(z: Ball, point: complex) -> Any:
     """Lower bound of the distance from a point, over the reach."""
     value = jnp.asarray(z.operand.value)
     apart = magnitude(lax.sub(value, lax.full_like(value, point)), z.dtype)
+    apart = lax.min(*typed(apart, format_of(z.dtype).largest))  # the modulus of a finite number may overflow
     return maximum(minus(times(apart, 1 - 4 * z.eps), _radius(z)), 0.0)
 
 

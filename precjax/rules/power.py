@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._ball import Ball, sign_bit
+from precjax._ball import Ball, sign_bit, subnormal
 from precjax._registry import complex_rule, find, rule
 from precjax._rounding import (
     dtype_of,
@@ -114,10 +114,10 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     room = maximum(minus(times(distance, 1 - 16 * x.eps), times(reach, 1 + 16 * x.eps)), 0.0)
     t = ratio(moved, room)
     angle = where(less(t, 1.0), times(t, plus(times(t, t, 0.05), 1.0)), 2 * math.pi)
-    certain = lax.bitwise_and(equal(_filled(y.error, out), 0.0), equal(_filled(x.error, out), 0.0))
+    certain = lax.bitwise_and(equal(_full(y.error, out), 0.0), equal(_full(x.error, out), 0.0))
     cut = lax.bitwise_and(
-        less(_filled(y.size, out), times(_filled(y.absorbed, out), 2.5)),
-        less(_filled(x.value, out), times(_filled(x.absorbed, out), 2.0)),
+        less(_full(y.size, out), times(_full(y.absorbed, out), 2.5)),
+        less(_full(x.value, out), times(_full(x.absorbed, out), 2.0)),
     )
     cut = lax.bitwise_or(lax.bitwise_and(cut, lax.bitwise_not(certain)), _signed_zeros(y, x, out))
     angle = where(cut, 2 * math.pi, angle)
@@ -125,17 +125,20 @@ def atan2(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
 
 
 def _signed_zeros(y: Ball, x: Ball, out: Any) -> Any:
-    """Where y is 0 and the angle hangs on the sign of a zero: y is -0 beside a negative x, or x is -0."""
+    """Where y may be read as 0, and the angle hangs on the sign of a zero: y's beside a negative x, or that of x."""
     y, x = (jnp.broadcast_to(jnp.asarray(v.operand.value, out.dtype), out.shape) for v in (y, x))
     zero = lax.full_like(out, 0)
-    unknown = lax.bitwise_or(sign_bit(y), lax.eq(x, zero))
+    unknown = lax.bitwise_or(lax.bitwise_or(sign_bit(y), subnormal(y)), lax.eq(x, zero))
     return lax.bitwise_and(lax.eq(y, zero), lax.bitwise_and(sign_bit(x), unknown))
 
 
 def _filled(x: Any, out: Any) -> Any:
     """A quarter of it, so that no hypotenuse overflows: angles do not mind."""
-    dtype = error_dtype(out.dtype)
-    return times(jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, dtype), out.shape), 0.25)
+    return times(_full(x, out), 0.25)
+
+
+def _full(x: Any, out: Any) -> Any:
+    return jnp.broadcast_to(jnp.asarray(0.0 if x is None else x, error_dtype(out.dtype)), out.shape)
 
 
 def hypotenuse(a: Any, b: Any) -> Any:
