@@ -46,12 +46,19 @@ _REASONS = {
         coo_spmv csr_matmat csr_matvec csr_spmm csr_spmv bcoo_extract bcoo_fromdense bcoo_sort_indices
         bcoo_sum_duplicates bcoo_todense bcoo_transpose bcsr_extract bcsr_fromdense bcsr_todense coo_fromdense
         coo_todense csr_fromdense csr_todense todense""",
-    "it reduces with any function in any order, so nothing bounds its result": """
-        reduce""",
     "it multiplies in block-scaled formats of accelerators": """
         scaled_dot scaled_matmul scaled_matmul_wrapper""",
     "it scatters with any function in any order, so nothing bounds its result": """
         select_and_scatter""",
+    "it is written for the thunks of one accelerator": """
+        thunky.all_gather thunky.all_reduce thunky.all_to_all thunky.async_done thunky.async_start thunky.call_jax
+        thunky.call_thunky_nested thunky.collective_group thunky.collective_permute thunky.cond thunky.copy
+        thunky.custom_call thunky.inline_constant thunky.memset thunky.memzero thunky.ptx_kernel thunky.reduce_scatter
+        thunky.while""",
+    "no theorem for its result is known to us yet": """
+        schur hessenberg tridiagonal geqp3""",
+    "it has no results, so there is nothing to bound": """
+        debug_callback debug_print dce_sink""",
     "JAX makes it while it transforms a program, and removes it before a program runs": """
         assert_consumed_value check consume unreachable inspect_sharding broadcast_to create_linear dim_as_value
         dimension_size shape_assertion stage tie zeros_like to_edtype from_edtype call_hi_primitive_linearized

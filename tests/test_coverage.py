@@ -80,10 +80,10 @@ COMPLETED = {
     "jax.lax": {
         "associative_scan": lambda: lax.associative_scan(lambda a, b: a * b, X), "broadcast_in_dim": lambda: lax.broadcast_in_dim(V, (2, 4), (1,)), "concatenate": lambda: lax.concatenate([X, X], 0),
         "cond": lambda: lax.cond(X[0, 0] > 0.5, jnp.sin, jnp.cos, X), "conv": lambda: lax.conv(X[None, None], X[None, None], (1, 1), "SAME"), "conv_general_dilated_patches": lambda: lax.conv_general_dilated_patches(X[None, None], (2, 2), (1, 1), "VALID"),
-        "conv_general_dilated": lambda: lax.conv_general_dilated(X[None, None], X[None, None], (1, 1), "SAME", (2, 1), (1, 2)), "conv_transpose": lambda: lax.conv_transpose(X[None, :, :, None], X[:, :, None, None], (2, 2), "SAME"),
+        "conv_general_dilated": lambda: lax.conv_general_dilated(X[None, None], X[None, None], (1, 1), ((3, 3), (3, 3)), (2, 1), (1, 2)), "conv_transpose": lambda: lax.conv_transpose(X[None, :, :, None], X[:, :, None, None], (2, 2), "VALID"),
         "conv_general_dilated_local": lambda: lax.conv_general_dilated_local(X[None, None], np.ones((2, 4, 3, 3), np.float32), (1, 1), "VALID", (2, 2)), "fori_loop": lambda: lax.fori_loop(0, 3, lambda i, c: c * X, X),
-        "conv_with_general_padding": lambda: lax.conv_with_general_padding(X[None, None], X[None, None], (1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1)), "custom_linear_solve": lambda: lax.custom_linear_solve(lambda v: X @ v, V, lambda mv, b: jnp.linalg.solve(X, b)),
-        "custom_root": lambda: lax.custom_root(lambda x: x * x - V, V, lambda f, x: lax.fori_loop(0, 3, lambda i, c: (c + V / c) / 2, x), lambda g, y: y / g(1.0)), "dot_general": lambda: lax.dot_general(X, X, (((1,), (0,)), ((), ()))),
+        "conv_with_general_padding": lambda: lax.conv_with_general_padding(X[None, None], X[None, None], (1, 1), ((3, 3), (3, 3)), (1, 1), (1, 1)), "custom_linear_solve": lambda: lax.custom_linear_solve(lambda v: X @ v, V, lambda mv, b: jnp.linalg.solve(X, b)),
+        "custom_root": lambda: lax.custom_root(lambda x: x * x - V, V, lambda f, x: lax.fori_loop(0, 3, lambda i, c: (c + V / c) / 2, x), lambda g, y: y / g(jnp.ones_like(y))), "dot_general": lambda: lax.dot_general(X, X, (((1,), (0,)), ((), ()))),
         "dynamic_slice": lambda: lax.dynamic_slice(X, (1, 1), (2, 2)), "dynamic_update_slice": lambda: lax.dynamic_update_slice(X, X[:2], (1, 0)), "dynamic_update_index_in_dim": lambda: lax.dynamic_update_index_in_dim(X, V, 1, 0),
         "dynamic_update_slice_in_dim": lambda: lax.dynamic_update_slice_in_dim(X, X[:2], 1, 0), "fft": lambda: lax.fft(X, "RFFT", (4,)), "gather": lambda: X[IDS, IDS], "index_take": lambda: lax.index_take(X, (IDS,), (0,)), "map": lambda: lax.map(jnp.sin, X),
         "pad": lambda: lax.pad(X, np.float32(0), ((1, 1, 1), (0, 0, 0))), "platform_dependent": lambda: lax.platform_dependent(X, cpu=jnp.sin, default=jnp.cos), "ragged_dot": lambda: lax.ragged_dot(X, X[None], jnp.array([4], jnp.int32)),
@@ -104,6 +104,7 @@ COMPLETED = {
 }  # fmt: skip
 # Refused, as `REFUSED` says why, or by the function's own parameters.
 REASONS = {
+    "jax.numpy": {"roots"},  # puts complex numbers in order
     "jax.lax": {"pmax", "pmin", "psum", "pmean", "reduce", "scatter_apply", "scaled_dot"},
 }
 
@@ -150,4 +151,4 @@ def primitives():
 @pytest.mark.filterwarnings("ignore")
 def test_no_primitive_is_in_no_list():
     unknown = {n for n in primitives() if find(n) is None and find(n, True) is None and not is_control(n) and n not in REFUSED}
-    assert not unknown
+    assert not sorted(unknown)

@@ -18,6 +18,19 @@ for _name, _fold in {"sum": SUM, "prod": PRODUCT, "max": MAXIMUM, "min": MINIMUM
     )
 
 
+@rule("reduce")
+def reduce(*operands, jaxpr, dimensions, **params):
+    """Several at once, each by one primitive."""
+    body = getattr(jaxpr, "jaxpr", jaxpr)
+    folds = {"add": SUM, "mul": PRODUCT, "max": MAXIMUM, "min": MINIMUM}
+    made = {var: eqn.primitive.name for eqn in body.eqns for var in eqn.outvars}
+    count = len(body.outvars)
+    return [
+        folds[made[var]](folds[made[var]].reduce(x, axis=tuple(dimensions)), start)
+        for var, x, start in zip(body.outvars, operands[:count], operands[count:], strict=True)
+    ]
+
+
 @rule("reduce_xor")
 def reduce_xor(x, *, axes, **params):
     return np.bitwise_xor.reduce(x, axis=tuple(axes))

@@ -15,7 +15,7 @@ from precjax._rounding import where
 
 @rule(
     "random_bits", "random_seed", "random_wrap", "random_unwrap", "random_fold_in", "random_split", "random_clone",
-    "threefry2x32",
+    "threefry2x32", "threefry4x32", "philox2x32", "philox4x32",
     "rng_bit_generator", "rng_uniform", "random_gamma",
 )  # fmt: skip
 def random(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:

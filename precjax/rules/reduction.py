@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
-from precjax._registry import complex_rule, refusal, rule
+from precjax._registry import complex_rule, find, refusal, rule
 from precjax._rounding import (
     COMPLEX_PRODUCT,
     dtype_of,
@@ -319,3 +320,37 @@ def approx_top_k(
 @refusal("approx_top_k")
 def _not_aggregated(eqn: Any) -> str | None:
     return None if eqn.params["aggregate_to_topk"] else "with aggregate_to_topk=False it leaves out any numbers"
+
+
+_FOLDS = {"max": "reduce_max", "min": "reduce_min", "add": "reduce_sum", "mul": "reduce_prod"}
+_NEUTRAL = {"add": 0, "mul": 1}
+
+
+@rule("reduce")
+def reduce(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, jaxpr: Any, dimensions: Any) -> list[Any]:
+    """Several reductions at once, each by its own rule; a start moves no extreme by more than its terms do."""
+    arrays = operands[: len(outs)]
+    names = [eqn.primitive.name for eqn in _in_order(jaxpr)]
+    return [
+        find(_FOLDS[name])(model, [x], [out], axes=dimensions)[0]
+        for name, x, out in zip(names, arrays, outs, strict=True)
+    ]
+
+
+def _in_order(jaxpr: Any) -> list[Any]:
+    """The equations that make the outputs of a body."""
+    body = compat.open_jaxpr(jaxpr)
+    made = {var: eqn for eqn in body.eqns for var in eqn.outvars}
+    return [made.get(var) for var in body.outvars]
+
+
+@refusal("reduce")
+def _no_known_folds(eqn: Any) -> str | None:
+    body, count = compat.open_jaxpr(eqn.params["jaxpr"]), len(eqn.outvars)
+    for i, made in enumerate(_in_order(body)):
+        start, wanted = eqn.invars[count + i], {body.invars[i], body.invars[count + i]}
+        name = None if made is None or set(made.invars) != wanted else made.primitive.name
+        neutral = compat.is_literal(start) and start.val == _NEUTRAL.get(name, start.val)
+        if name not in _FOLDS or not neutral:
+            return "it reduces with any function in any order, so nothing bounds its result"
+    return None

@@ -51,7 +51,11 @@ def passes(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
     return [operands[0].error]
 
 
-@rule("optimization_barrier", "pvary", "device_put", "reshard")
+@rule(
+    "optimization_barrier", "pvary", "device_put", "reshard", "layout_constraint", "with_memory_space_constraint",
+    "relayout", "pin", "unpin", "preduced", "shard_alike", "xla_metadata_value", "reduced_vary_cast",
+    "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
+)  # fmt: skip
 def passes_all(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Each result is its operand."""
     return [x.error for x in operands]
