@@ -60,9 +60,12 @@ def _accepted(function: Rule) -> Rule:
     named = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return function
-    return lambda model, operands, outs, **params: function(
-        model, operands, outs, **{k: v for k, v in params.items() if k in named}
-    )
+
+    @functools.wraps(function)
+    def accepted(model: Any, operands: Sequence[Any], outs: Sequence[Any], **params: Any) -> Any:
+        return function(model, operands, outs, **{k: v for k, v in params.items() if k in named})
+
+    return accepted
 
 
 def find(name: str, complex_numbers: bool = False) -> Rule | None:

@@ -13,6 +13,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import write_coverage
 from jax import lax
 
 import precjax
@@ -152,3 +153,8 @@ def primitives():
 def test_no_primitive_is_in_no_list():
     unknown = {n for n in primitives() if find(n) is None and find(n, True) is None and not is_control(n) and n not in REFUSED}
     assert not sorted(unknown)
+
+
+def test_the_table_in_the_documentation_is_current():
+    """Otherwise: python tests/write_coverage.py."""
+    assert (write_coverage.ROOT / "docs" / "coverage.md").read_text() == write_coverage.page()

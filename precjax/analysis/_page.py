@@ -51,7 +51,7 @@ def _row(row: dict[str, Any], most: float) -> str:
         f'<span class="bar {kind}" style="width:{_WIDEST * row[kind] / most:.2f}em"></span>'
         for kind in ("mathematics", "algorithm")
     )
-    size = "-" if row["largest"] is None else f"{row['smallest']:.2g} to {row['largest']:.2g}"
+    size = "-" if not row["largest"] else f"{row['smallest']:.2g} to {row['largest']:.2g}"
     cells = [*numbers, bars, _number(row["worst"]), _number(row["cancelled"]), size, f"{row['executions']:.3g}"]
     shown = "".join(
         f'<td style="text-align:left">{c}</td>' if c == bars else f"<td>{html.escape(c)}</td>" for c in cells

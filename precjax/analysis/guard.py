@@ -12,7 +12,7 @@ from jax.experimental import checkify
 from precjax._hooks import Equation, Hook, Site
 from precjax._rounding import dtype_of, is_inexact
 from precjax._transform import track
-from precjax.analysis.report import Summaries, exact_bits_of
+from precjax.analysis._summaries import Summaries, exact_bits_of
 from precjax.models import ErrorModel
 
 
