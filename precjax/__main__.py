@@ -1,4 +1,4 @@
-"""python -m precjax: the demonstration on real data."""
+"""python -m precjax: the demonstration on real data, and commands on a function of the user's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from precjax import __version__
+from precjax._commands import add_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.pop("command") is None:
         parser.print_help()
     else:
-        _demo(options)
+        options.pop("run")(**options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--held-out", type=_images, default=360, metavar="IMAGES", help="images kept from training, and measured")
     add("--seed", type=_natural, default=0, help="of the split, the parameters and the order")
     add("--out", type=_picture, default=picture, metavar="FILE.png", help="where the picture goes")
+    demo.set_defaults(run=_demo)
+    add_commands(commands)
     return parser
 
 
@@ -74,7 +77,7 @@ def _picture(text: str) -> Path:
     return path
 
 
-def _demo(options: dict[str, object]) -> None:
+def _demo(**options: object) -> None:
     # The demonstration needs packages that precjax itself does not.
     try:
         from rich.console import Console

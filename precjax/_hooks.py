@@ -25,8 +25,8 @@ class Site(NamedTuple):
         primitive: its name.
         line: ``"file.py:12"``, the user's line.
         function: the function that the line is in.
-        module: path of names, as Flax's linen modules and ``jax.named_scope`` give them, ``""`` outside of any; that
-            of a gradient is the path of what it is the gradient of.
+        module: path of names, as Flax's modules (linen and nnx) and ``jax.named_scope`` give them, ``""`` outside of
+            any; that of a gradient is the path of what it is the gradient of.
         backward: whether it belongs to a gradient.
     """
 

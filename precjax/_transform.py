@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from precjax._annotated import Annotated
 from precjax._beside import beside, of_some, reference
 from precjax._hooks import Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
+from precjax._nnx import named_modules
 from precjax._samples import samples
 from precjax._tracked import Tracked
 from precjax.models import ErrorModel, Stochastic, resolve
@@ -119,7 +121,8 @@ def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) 
     values = [x.value if _is_tracked(x) else x for x in nodes]
     dynamic = [i for i, v in enumerate(values) if all(map(_is_array, jax.tree.leaves(v)))]
     function = of_some(f, tree, values, dynamic)
-    closed, shape = jax.make_jaxpr(function, return_shape=True)([values[i] for i in dynamic])
+    with named_modules() if model.hooks else contextlib.nullcontext():
+        closed, shape = jax.make_jaxpr(function, return_shape=True)([values[i] for i in dynamic])
     annotated = [x for i in dynamic for x in _annotate(model, nodes[i])]
     results = interpret(model, closed, annotated)
     structure = jax.tree.structure(shape)

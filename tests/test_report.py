@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
 import precjax
@@ -58,6 +59,36 @@ def test_modules_of_linen():
     gradient = jax.grad(lambda v: jnp.sum(net.apply(v, x) ** 2))
     wheres = {row["where"] for row in precjax.report(gradient, by="module")(variables).rows}
     assert {"Net/first/out", "gradient of Net/first/out"} <= wheres
+
+
+class NnxBlock(nnx.Module):
+    """A residual block."""
+
+    def __init__(self, rngs):
+        self.out, self.norm = nnx.Linear(8, 8, rngs=rngs), nnx.LayerNorm(8, rngs=rngs)
+
+    def __call__(self, x):
+        return x + self.out(self.norm(x))
+
+
+class NnxNet(nnx.Module):
+    """Two of them."""
+
+    def __init__(self, rngs):
+        self.first, self.second = NnxBlock(rngs), NnxBlock(rngs)
+
+    def __call__(self, x):
+        return self.second(self.first(x))
+
+
+def test_modules_of_nnx():
+    net, call = NnxNet(nnx.Rngs(0)), NnxNet.__call__
+    wheres = {row["where"] for row in precjax.report(lambda m, x: m(x), by="module")(net, culprits.ROWS).rows}
+    assert {"NnxNet/first/out", "NnxNet/second/out", "NnxNet/first/norm", "NnxNet/second"} <= wheres
+    assert NnxNet.__call__ is call
+    graph, state = nnx.split(net)
+    found = precjax.blame(lambda s: jnp.sum(nnx.merge(graph, s)(culprits.ROWS)), by="module")(state)
+    assert {"NnxNet/first/out", "NnxNet/second/norm"} <= {row["where"] for row in found.rows}
 
 
 def test_scopes_that_share_a_jitted_block():

@@ -15,6 +15,7 @@ import numpy as np
 from precjax._annotated import Annotated
 from precjax._hooks import site_of
 from precjax._interpreter import forget_transformed, given, interpret
+from precjax._nnx import named_modules
 from precjax._rounding import dtype_of, is_inexact
 from precjax._tracked import Tracked
 from precjax.analysis._table import number, table
@@ -100,7 +101,8 @@ def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: 
     nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_tracked)
     values = [x.value if _is_tracked(x) else x for x in nodes]
     plain = jax.tree.unflatten(tree, values)
-    closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
+    with named_modules():
+        closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
     if (
         len(closed.out_avals) != 1
         or closed.out_avals[0].shape

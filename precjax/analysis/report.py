@@ -92,7 +92,7 @@ def report(
 
     Args:
         f: any function that JAX can trace.
-        by: what a row is: a "line" of the source, a "module" (a path of names, as linen and ``jax.named_scope`` give
+        by: what a row is: a "line" of the source, a "module" (a path of names, as Flax and ``jax.named_scope`` give
             them) or a "primitive".
         model: "probabilistic" (errors as they are likely to be) or "worst_case" (as they may be), or an instance.
         **options: further options of `track`.
