@@ -46,6 +46,14 @@ def format_of(dtype: Any) -> Format:
     return Format(info.nmant + 1, 2.0 ** -(info.nmant + 1), float(info.smallest_normal), float(info.max))
 
 
+@functools.cache
+def saturates(dtype: Any) -> bool:
+    """Whether a float too large for a format becomes its largest number, for want of infinity and NaN (float4)."""
+    with np.errstate(over="ignore"):
+        cast = np.float32(2.0**100).astype(dtype).astype(np.float32)
+    return format_of(dtype).largest < 2.0**100 and bool(np.isfinite(cast))
+
+
 def is_inexact(dtype: Any) -> bool:
     """Whether the dtype is floating or complex (integers, bools and random keys are not)."""
     return jnp.issubdtype(dtype, jnp.inexact)

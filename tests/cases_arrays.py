@@ -141,6 +141,24 @@ ACCUMULATED = {
 }
 
 
+# Formats of 8 and 4 bits: storage, sums and products in them, and products accumulated in float32.
+NARROW = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e3m4", "float8_e4m3", "float8_e8m0fnu", "float4_e2m1fn")
+
+
+def stored(dtype):
+    def f(x, y):
+        a, b = jnp.abs(x).astype(dtype), jnp.abs(y).astype(dtype)
+        rest = {"dot": lax.dot(a, b, preferred_element_type=jnp.float32), "sum": (a + a[::-1]).astype(jnp.float32)} if dtype.startswith("float8_e4m3f") else {}
+        return {"back": a.astype(jnp.float32) * 3, **rest}
+
+    return f
+
+
+def narrow_formats():
+    for dtype in NARROW:
+        yield Case(dtype, stored(dtype), numbers((3, 4), (4, 3), wide=False), ("float32",), unbounded=True, rare=() if dtype == "float8_e4m3fn" else ("float32",))
+
+
 def convolution(strides=(1, 1), padding="SAME", lhs=(1, 1), rhs=(1, 1), **groups):
     return lambda x, k: lax.conv_general_dilated(x, k, strides, padding, lhs, rhs, **groups)
 
@@ -217,4 +235,4 @@ def pools():
         yield Case(name, f, numbers((2, 4, 5), wide=name != "gradient of max pool"), formats)
 
 
-CASES = [*reductions(), *moves(), *contractions(), *pools()]
+CASES = [*reductions(), *moves(), *contractions(), *narrow_formats(), *pools()]

@@ -17,7 +17,21 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import rule
-from precjax._rounding import as_error, dtype_of, equal, error_dtype, format_of, is_inexact, less, plus, times, where
+from precjax._rounding import (
+    as_error,
+    dtype_of,
+    equal,
+    error_dtype,
+    format_of,
+    is_inexact,
+    less,
+    maximum,
+    minus,
+    plus,
+    saturates,
+    times,
+    where,
+)
 from precjax.rules.structural import explicit
 
 
@@ -45,6 +59,9 @@ def _to_float(model: Any, x: Annotated, out: Any, before: Any) -> Any:
     if x.known.masked and is_inexact(before):
         infinite = lax.bitwise_not(lax.is_finite(x.value))
         error = where(lax.bitwise_and(infinite, lax.eq(x.value, x.value)), explicit(model, x, error.dtype), error)
+    if saturates(out.dtype):
+        size = lax.convert_element_type(lax.abs(x.value), error.dtype)
+        error = plus(error, times(maximum(minus(size, format_of(out.dtype).largest), 0.0), 1.001))
     if is_inexact(before):
         return error
     small = less(lax.abs(out).astype(error.dtype), 2.0 ** format_of(out.dtype).digits)
