@@ -23,7 +23,7 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
     outs = compat.bind(eqn, values)
-    return [opaque(outs[0])] if is_inexact(outs[0].dtype) and _merges(eqn, operands) else outs
+    return [opaque(outs[0])] if _merges(eqn, operands) and is_inexact(outs[0].dtype) else outs
 
 
 def _merges(eqn: Any, operands: Sequence[Annotated]) -> bool:

@@ -79,10 +79,11 @@ class LogSumExp(NamedTuple):
 
 
 class LogSumExpGradient(NamedTuple):
-    """(g / S) E: the softmax times the cotangent g, which is laid out along a chain of moves."""
+    """(g / S) E: the softmax times the cotangent g, whose quotient by S is laid out along a chain of moves."""
 
     softmax: Softmax
     cotangent: Annotated
+    quotient: Annotated
     moves: tuple[Annotated, ...]
 
 
@@ -202,7 +203,7 @@ def log_sum_exp_gradient(a: Annotated, b: Annotated) -> LogSumExpGradient | None
         axes = tuple(total[-1].origin.eqn.params["axes"])
         found = _softmax(chain_of(terms, _before_cast), [*chain, *total], axes)
         if found is not None and meets([*chain, *total], axes, np.shape(terms.value)):
-            return LogSumExpGradient(found, cotangent, moves_of(chain))
+            return LogSumExpGradient(found, cotangent, chain[-1], moves_of(chain))
     return None
 
 

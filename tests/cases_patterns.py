@@ -74,6 +74,7 @@ SQUARE = {
     "gradient of softmax squared": jax.grad(lambda x: (jax.nn.softmax(x) ** 2).sum()),
     "gradient of log_softmax": jax.grad(lambda x: (jax.nn.log_softmax(x) * np.arange(5)).sum()),
     "gradient of logsumexp": jax.grad(lambda x: jax.nn.logsumexp(x, axis=0).sum()),
+    "gradient of logsumexp of rows": lambda x: jax.vmap(jax.grad(jax.nn.logsumexp))(x),
     "gradient of logsumexp squared": jax.grad(lambda x: (jax.nn.logsumexp(x, axis=1, keepdims=True) ** 2).sum()),
     "gradient of layer norm": jax.grad(lambda x: (layer_norm(x) * np.arange(5)).sum()),
     "gradient of rms norm": jax.grad(lambda x: (rms_norm(x) * np.arange(5)).sum()),

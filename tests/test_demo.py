@@ -25,7 +25,7 @@ def medians(text, title):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "contraction"), [("mlp", "normwise"), ("cnn", "componentwise")])
+@pytest.mark.parametrize(("model", "contraction"), [pytest.param("mlp", "normwise", marks=pytest.mark.long), ("cnn", "componentwise")])
 def test_run(tmp_path, model, contraction):
     console, out = Console(file=io.StringIO(), width=100), tmp_path / "bits.png"
     run(model=model, contraction=contraction, epochs=2, held_out=40, seed=0, out=out, console=console)

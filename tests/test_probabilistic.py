@@ -25,7 +25,7 @@ def comparisons(f, *args, model="probabilistic"):
     return zoo.compared(tracked, zoo.observed(f, tracked, *args))
 
 
-LONG = {("transformer", "float32"), ("convolutions", "bfloat16")}  # the other format is tried in the short run
+LONG = {("transformer", "float32"), ("convolutions", "bfloat16"), ("lstm", "float32")}  # the other format is tried in the short run
 
 
 @pytest.mark.parametrize(

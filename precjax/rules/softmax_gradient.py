@@ -47,11 +47,11 @@ def _log_sum_exp_gradient_error(model: Any, found: patterns.LogSumExpGradient, o
     terms = terms_of(model, found.softmax, out, dtype)
     p, dp = _probabilities(model, terms)
     g = model.ball(found.cotangent, dtype)
-    size = laid_out(model, jnp.broadcast_to(jnp.asarray(g.size, dtype), jnp.shape(found.cotangent.value)), found.moves)
+    shape = jnp.shape(found.quotient.value)
+    size = laid_out(model, jnp.broadcast_to(jnp.asarray(g.size, dtype), shape), found.moves)
     moved = None
     if g.absorbed is not None:
-        dg = jnp.broadcast_to(jnp.asarray(g.absorbed, dtype), jnp.shape(found.cotangent.value))
-        dg = laid_out(model, dg, found.moves)
+        dg = laid_out(model, jnp.broadcast_to(jnp.asarray(g.absorbed, dtype), shape), found.moves)
         size = size if terms.linear else plus(size, dg)
         moved = times(p if terms.linear else minimum(plus(p, times(dp, 2.0)), 1.0), dg)
     ulps = (_division(out) + 1.01 + found.softmax.casts) * terms.u / model.unit(out.dtype)
