@@ -19,7 +19,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._interpreter import interpret
 from precjax._rounding import is_inexact
-from precjax._tracked import Tracked
+from precjax._tracked import Tracked, is_tracked, values_of
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft, is_plain
 
@@ -49,7 +49,7 @@ def beside(
     compiled = jax.jit(compared, **static)
 
     def both(*args: Any, **kwargs: Any) -> Tracked:
-        value = _values((args, kwargs))
+        value = values_of((args, kwargs))
         value = plain(*value[0], **value[1])
         traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value))
         if model.device is not None:
@@ -88,14 +88,6 @@ def of_some(f: Callable[..., Any], tree: Any, nodes: list[Any], places: list[int
         return f(*positional, **named)
 
     return function
-
-
-def _is_tracked(x: Any) -> bool:
-    return isinstance(x, Tracked)
-
-
-def _values(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.value if _is_tracked(x) else x, tree, is_leaf=_is_tracked)
 
 
 def settled(tree: Any) -> Any:
@@ -148,11 +140,11 @@ def _compared(
     f: Callable[..., Any], model: Any, companion: Callable[..., list[Any]], arguments: Any, outputs: Any
 ) -> tuple[Any, ...]:
     """The fields of the result, trees shaped as f's output; no derivative passes."""
-    nodes, tree = jax.tree.flatten(arguments, is_leaf=_is_tracked)
+    nodes, tree = jax.tree.flatten(arguments, is_leaf=is_tracked)
     # Under jit, a static argument is what is no tracer.
-    dynamic = [i for i, x in enumerate(nodes) if _is_tracked(x) or isinstance(x, jax.core.Tracer)]
+    dynamic = [i for i, x in enumerate(nodes) if is_tracked(x) or isinstance(x, jax.core.Tracer)]
 
-    closed = jax.make_jaxpr(of_some(f, tree, nodes, dynamic))([_values(nodes[i]) for i in dynamic])
+    closed = jax.make_jaxpr(of_some(f, tree, nodes, dynamic))([values_of(nodes[i]) for i in dynamic])
     leaves, structure = jax.tree.flatten(outputs)
     parts = [part for i in dynamic for part in _parts(nodes[i])]
     made = companion(model, closed, parts, leaves) if leaves else []
@@ -161,7 +153,7 @@ def _compared(
 
 def _parts(node: Any) -> list[Any]:
     """The leaves of an argument; those of a `Tracked`, which is a tuple of parallel trees, each with its error."""
-    if not _is_tracked(node):
+    if not is_tracked(node):
         return [node]
     fields, structure = jax.tree.flatten(node, is_leaf=lambda x: x is not node)
     return [jax.tree.unflatten(structure, leaf) for leaf in zip(*map(jax.tree.leaves, fields), strict=True)]
@@ -184,8 +176,8 @@ def reference(model: Widened, closed: Any, parts: list[Any], leaves: list[Any]) 
 
 def _enter(model: Widened, part: Any) -> Annotated:
     """An argument as the reference takes it; random keys have no error."""
-    value = part.value if _is_tracked(part) else part
-    return model.enter(part) if _is_tracked(part) and is_plain(value) else model.given(value)
+    value = part.value if is_tracked(part) else part
+    return model.enter(part) if is_tracked(part) and is_plain(value) else model.given(value)
 
 
 def _compare(model: Widened, value: Any, reference: Annotated) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from precjax import _jax_compat as compat
@@ -59,7 +60,7 @@ class Equation:
     def rounding(self) -> tuple[Any, ...]:
         """The errors that the results would have if the operands were exact: what this equation rounds."""
         return tuple(
-            np.float32(0) if error is None else result.error * 0 + error
+            np.float32(0) if error is None else jnp.broadcast_to(error, np.shape(result.value))
             for (_, error), result in zip(self._again(), self.results, strict=True)
         )
 

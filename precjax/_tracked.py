@@ -57,6 +57,16 @@ class Tracked(NamedTuple):
     __str__ = __repr__
 
 
+def is_tracked(x: Any) -> bool:
+    """Whether a node of a tree of arguments is a `Tracked`."""
+    return isinstance(x, Tracked)
+
+
+def values_of(tree: Any) -> Any:
+    """The tree with every `Tracked` replaced by its value."""
+    return jax.tree.map(lambda x: x.value if is_tracked(x) else x, tree, is_leaf=is_tracked)
+
+
 class _Shown(str):
     """A leaf that prints without quotes."""
 

@@ -20,7 +20,7 @@ from precjax._hooks import Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
 from precjax._nnx import named_modules
 from precjax._samples import samples
-from precjax._tracked import Tracked
+from precjax._tracked import Tracked, is_tracked, values_of
 from precjax.models import ErrorModel, Stochastic, resolve
 from precjax.models._widened import Widened
 
@@ -111,14 +111,10 @@ def _interpreted(f: Callable[..., Any], chosen: ErrorModel, **static: Any) -> Ca
     return jax.jit(paired, **static)
 
 
-def _is_tracked(x: Any) -> bool:
-    return isinstance(x, Tracked)
-
-
 def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -> Tracked:
     """Traces f on the values, interprets its jaxpr on the annotated ones."""
-    nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_tracked)
-    values = [x.value if _is_tracked(x) else x for x in nodes]
+    nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=is_tracked)
+    values = [x.value if is_tracked(x) else x for x in nodes]
     dynamic = [i for i, v in enumerate(values) if all(map(_is_array, jax.tree.leaves(v)))]
     function = of_some(f, tree, values, dynamic)
     with named_modules() if model.hooks else contextlib.nullcontext():
@@ -138,7 +134,7 @@ def _is_array(x: Any) -> bool:
 
 def _annotate(model: ErrorModel, node: Any) -> list[Annotated]:
     """Leaves of an argument: exact, or with the errors that came with it."""
-    if not _is_tracked(node):
+    if not is_tracked(node):
         return [given(x) for x in jax.tree.leaves(node)]
     values, errors = jax.tree.leaves(node.value), jax.tree.leaves(node.error)
     return [given(v) if _is_key(v) else model.lift(v, e) for v, e in zip(values, errors, strict=True)]
@@ -154,8 +150,8 @@ def _shown_error(model: ErrorModel, x: Annotated) -> Any:
 
 def _check(args: Any, kwargs: Any, signed: bool) -> None:
     """Errors that come with arguments: same structure, shapes that fit, not negative unless signed, not NaN."""
-    for path, node in jax.tree_util.tree_leaves_with_path((args, kwargs), is_leaf=_is_tracked):
-        if not _is_tracked(node):
+    for path, node in jax.tree_util.tree_leaves_with_path((args, kwargs), is_leaf=is_tracked):
+        if not is_tracked(node):
             continue
         name = _argument_name(path)
         if jax.tree.structure(node.value) != jax.tree.structure(node.error):
@@ -207,7 +203,7 @@ def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_cas
 
     @functools.wraps(f)
     def listed(*args: Any, **kwargs: Any) -> list[str]:
-        plain = jax.tree.map(lambda x: x.value if _is_tracked(x) else x, (args, kwargs), is_leaf=_is_tracked)
+        plain = values_of((args, kwargs))
         closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
         return sorted(set(_without_rule(closed, resolve(model).fit(closed))))
 

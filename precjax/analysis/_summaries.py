@@ -150,16 +150,16 @@ def _combined(a: Any, b: Any) -> Any:
 
 def _summary(site: Site, data: dict[str, Any]) -> dict[str, float]:
     """Bits, from the sums of one run."""
-    operands = [_Sums(*map(np.asarray, x[:6]), x.format) for x in data["operands"]]
     if "result" not in data:
         return {"undecided": float(data["undecided"])} if "undecided" in data else {}
-    result = data["result"]
+    operands, result = data["operands"], data["result"]
     largest, smallest = (math.log2(x) for x in result.format)
+    bits_out = _bits(result.size, result.error, result.relative, result.digits)
     summary = {
         "bits_in": min(_bits(x.size, x.error, x.relative, x.digits) for x in operands),
-        "bits_out": _bits(result.size, result.error, result.relative, result.digits),
+        "bits_out": bits_out,
         "without_rounding": _bits(result.size, data["propagated"], data["propagated"], math.inf),
-        "fewest": _bits(result.size, result.error, result.relative, result.digits),
+        "fewest": bits_out,
         "worst": _bits(1.0, result.relative, result.relative, result.digits),
         "smallest": float(result.smallest),
         "largest": float(result.largest),

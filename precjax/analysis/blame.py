@@ -17,12 +17,13 @@ from precjax._hooks import site_of
 from precjax._interpreter import forget_transformed, given, interpret
 from precjax._nnx import named_modules
 from precjax._rounding import dtype_of, is_inexact
-from precjax._tracked import Tracked
+from precjax._tracked import Tracked, is_tracked, values_of
 from precjax.analysis._table import number, table
 from precjax.analysis.report import KEYS
 from precjax.models import ErrorModel, Probabilistic, resolve
 from precjax.models._bare import Bare
 from precjax.models._rules import RuleModel
+from precjax.models._widened import Widened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def blame(f: Callable[..., Any], *, by: str = "line", model: str | ErrorModel = 
     if not callable(f):
         raise TypeError(f"blame(f={f!r}): f must be a function, got {type(f).__name__}")
     rules = resolve(model)
-    if not isinstance(rules, RuleModel) or rules.device is not None or hasattr(rules, "reference"):
+    if not isinstance(rules, RuleModel) or isinstance(rules, Widened):
         raise ValueError(
             f"model={model!r}: expected 'worst_case' or 'probabilistic', whose operations have errors each"
         )
@@ -98,18 +99,13 @@ def blame(f: Callable[..., Any], *, by: str = "line", model: str | ErrorModel = 
 
 
 def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: Any) -> Blame:
-    nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_tracked)
-    values = [x.value if _is_tracked(x) else x for x in nodes]
-    plain = jax.tree.unflatten(tree, values)
+    plain = values_of((args, kwargs))
     with named_modules():
         closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
-    if (
-        len(closed.out_avals) != 1
-        or closed.out_avals[0].shape
-        or not jnp.issubdtype(closed.out_avals[0].dtype, jnp.floating)
-    ):
-        raise ValueError(f"blame: the result of f must be one real number, got {jax.tree.map(str, closed.out_avals)}")
+    if not (len(closed.out_avals) == 1 and _is_real_number(closed.out_avals[0])):
+        raise ValueError(f"blame: the result of f must be one real number, got {[*map(str, closed.out_avals)]}")
     leaves = jax.tree.leaves(plain)
+    nodes = jax.tree.leaves((args, kwargs), is_leaf=is_tracked)
     errors = [e for node in nodes for e in _errors_of(node)]
     places: list[str] = []
 
@@ -131,13 +127,13 @@ def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: 
 _MANY = 1 << 20  # slots while places are counted; nothing is computed then
 
 
-def _is_tracked(x: Any) -> bool:
-    return isinstance(x, Tracked)
+def _is_real_number(aval: Any) -> bool:
+    return aval.shape == () and jnp.issubdtype(aval.dtype, jnp.floating)
 
 
 def _errors_of(node: Any) -> list[Any]:
     """The errors of an argument's leaves; None for exact ones."""
-    return jax.tree.leaves(node.error) if _is_tracked(node) else [None] * len(jax.tree.leaves(node))
+    return jax.tree.leaves(node.error) if is_tracked(node) else [None] * len(jax.tree.leaves(node))
 
 
 def _result(value: float, parts: Any, places: list[str], by: str, squares: bool) -> Blame:
@@ -200,17 +196,12 @@ class _Adjoint(Bare):
         exact = [Annotated(jax.lax.stop_gradient(x.value), known=x.known) for x in operands]
         errors = [error for _, error in self.rules.apply(eqn, exact)]
         results = super().apply(eqn, operands)
-        return [
-            (
-                value
-                if error is None or not jnp.issubdtype(value.dtype, jnp.floating)
-                else self._at(eqn, value, error),
-                rest,
-            )
-            for (value, rest), error in zip(results, errors, strict=True)
-        ]
+        return [(self._at(eqn, value, e), rest) for (value, rest), e in zip(results, errors, strict=True)]
 
     def _at(self, eqn: Any, value: Any, error: Any) -> Any:
+        """A result, probed if it is a rounded real number."""
+        if error is None or not jnp.issubdtype(value.dtype, jnp.floating):
+            return value
         return self._probed(KEYS[self.by](site_of(eqn)), value, error)
 
     def _probed(self, place: str, value: Any, error: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from precjax._tracked import Tracked
+from precjax._tracked import Tracked, values_of
 from precjax._transform import track
 from precjax.analysis._table import number, table
 from precjax.models import ErrorModel, resolve
@@ -84,7 +84,7 @@ def compare_models(
 
     @functools.wraps(f)
     def compared(*args: Any, **kwargs: Any) -> ModelComparison:
-        values = jax.tree.map(_value, (args, kwargs), is_leaf=_is_tracked)
+        values = values_of((args, kwargs))
         jax.eval_shape(lambda: f(*values[0], **values[1]))
         observed = _tracked(f, resolve("shadow"), args, kwargs)
         tables = [(name, _tracked(f, model, args, kwargs)) for name, model in named]
@@ -94,14 +94,6 @@ def compare_models(
         return ModelComparison(_rows(observed.value, observed.error, tables))
 
     return compared
-
-
-def _is_tracked(x: Any) -> bool:
-    return isinstance(x, Tracked)
-
-
-def _value(x: Any) -> Any:
-    return x.value if _is_tracked(x) else x
 
 
 def _tracked(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -> Tracked | str:

@@ -20,6 +20,7 @@ from precjax.rules import (  # noqa: F401
     indexing,
     integer,
     linalg,
+    ordering,
     orthogonal,
     pooling,
     power,

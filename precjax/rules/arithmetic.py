@@ -1,4 +1,4 @@
-"""Sums, products, quotients and powers.
+"""Sums, products and quotients.
 
 Theorem (standard model, Higham section 2.2): fl(x op y) = (x op y)(1 + d) + h, |d| <= u, |h| <= smallest normal. Let
 x', y' be what any admissible execution computes, x*, y* the exact operands, |x' - x*| <= a, |y' - y*| <= b. Then
@@ -43,6 +43,7 @@ from precjax._rounding import (
 from precjax.rules.compound import tightest
 from precjax.rules.decision import only_candidate
 from precjax.rules.integer import combine_integers, spoiled
+from precjax.rules.power import power_error
 from precjax.rules.softmax import log_softmax_error, log_sum_exp_error, softmax_error
 from precjax.rules.softmax_gradient import softmax_gradient_error
 from precjax.rules.whole import exact_sum
@@ -270,54 +271,3 @@ def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     decided = lax.bitwise_and(lax.gt(size, _full(margin, out, a.dtype)), lax.gt(lax.sub(divisor, size), margin))
     wide = plus(divisor, size, b.reach)
     return [model.total(out, where(decided, moved, wide), ulps=0)]
-
-
-@rule("square")
-def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """|x'^2 - x*^2| <= |x' - x*| |x' + x*|."""
-    return [power_error(model, *balls(model, operands, outs[0]), 2, outs[0])]
-
-
-@rule("one_minus_square")
-def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
-    (a,) = balls(model, operands, outs[0])
-    rounding = times(plus(times(a.far, a.far), 1.0), 2 * model.unit(outs[0].dtype))
-    return [model.total(outs[0], slope_square(a), rounding, ulps=2, flushed=3)]
-
-
-def slope_square(a: Ball) -> Any:
-    """|x' - x*| (|x'| + |x*|), both within the reach."""
-    if a.linear:
-        return times(a.absorbed, a.size, 2.0)
-    return times(a.absorbed, plus(times(a.size, 2.0), a.reach, a.error))
-
-
-@rule("integer_pow")
-def integer_pow(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, y: int) -> list[Any]:
-    """Repeated products, n - 1 roundings in whatever tree; a reciprocal for a negative power."""
-    out = outs[0]
-    if not is_inexact(out.dtype):
-        return [spoiled(model, operands, out)]
-    return [power_error(model, *balls(model, operands, out), y, out)]
-
-
-def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float = 3.0) -> Any:
-    """Mean value theorem: |y| |x|^(y-1) e, at the far end of the reach for y > 1, at the near end for y < 0."""
-    if y == 0:
-        return None
-    if y == 1:
-        return a.error
-    if y == 2:
-        return model.total(out, slope_square(a), ulps=product, flushed=2)
-    if y > 2:
-        slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
-        return model.total(out, times(slope, a.absorbed), ulps=product * (y - 1), steps=y + 8, flushed=3 * y)
-    near = a.size if a.exact else a.near
-    ulps = product * (-y - 1) + quotient
-    if isinstance(near, float):
-        return model.total(out, ulps=ulps)
-    # |y| near**y (e / near): the power may overflow only where the result may, too.
-    farthest = ratio(1.0, lax.integer_pow(near, -y))
-    moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
-    return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=ulps, steps=10 - y, flushed=2)

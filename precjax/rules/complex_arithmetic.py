@@ -39,10 +39,10 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.arithmetic import balls, power_error, product_terms, slope_square, two_sum_error
+from precjax.rules.arithmetic import balls, product_terms, two_sum_error
 from precjax.rules.conversion import convert_element_type as of_real
 from precjax.rules.conversion import holds
-from precjax.rules.power import hypotenuse
+from precjax.rules.power import hypotenuse, power_error, slope_square
 from precjax.rules.structural import broadcast_error
 
 _QUOTIENT = 8.0  # Smith's 6, or a product with a rounded reciprocal

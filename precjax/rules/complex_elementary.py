@@ -21,7 +21,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._ball import Ball, sign_bit
-from precjax._registry import MissingRuleError, complex_rule
+from precjax._registry import complex_rule
 from precjax._rounding import (
     error_dtype,
     format_of,
@@ -36,6 +36,8 @@ from precjax._rounding import (
     typed,
     where,
 )
+from precjax.rules.accuracy import row
+from precjax.rules.power import grown
 
 Spread = Callable[[Ball, Any], Any]
 
@@ -56,15 +58,13 @@ def defcomplex(name: str, spread: Spread, cut: Callable[[Ball], Any] | None = No
         out = outs[0]
         z = _read(model, operands[0], error_dtype(out.dtype))
         y = magnitude(out, z.dtype)
-        accuracy = model.accuracy(name, out.dtype)
-        if accuracy is None:
-            raise MissingRuleError(f"no row of ulps for {name!r} in {out.dtype}; supply a rule with precjax.defrule")
+        found = row(model, name, out.dtype)
         moved = None if z.exact else spread(z, y)
         if cut is not None:
             over = np.inf if jump is None else jump(z, y)
             moved = where(cut(z), over, jnp.zeros((), z.dtype) if moved is None else moved)
-        more = _SCALES[accuracy.scale](z, y, accuracy.factor * model.unit(out.dtype))
-        return [model.total(out, moved, more, ulps=accuracy.factor, steps=32, flushed=4)]
+        more = _SCALES[found.scale](z, y, found.unit)
+        return [model.total(out, moved, more, ulps=found.ulps, steps=32, flushed=4)]
 
 
 def _read(model: Any, x: Annotated, dtype: Any) -> Ball:
@@ -128,15 +128,6 @@ def _upper_real(z: Ball) -> Any:
 def _exp_spread(z: Ball, y: Any) -> Any:
     """|exp z*| |exp(d) - 1| <= |exp z| exp(e) (exp(e) - 1); polynomials bound that for e <= 1/2."""
     return grown(y, z.error, z.linear)
-
-
-def grown(size: Any, t: Any, linear: bool) -> Any:
-    """size (exp(t) - 1), for a size that is itself uncertain by exp(t)."""
-    if linear:
-        return times(size, t)
-    small = times(size, t, plus(times(t, 0.6), 1.0), plus(times(t, 1.3), 1.0))
-    large = times(plus(size, format_of(t.dtype).smallest_normal), lax.exp(times(t, 2.02)))
-    return where(less(t, 0.5), small, large)
 
 
 def _expm1_spread(z: Ball, y: Any) -> Any:

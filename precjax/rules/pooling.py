@@ -79,9 +79,7 @@ def select_and_scatter_add(
     total = jnp.zeros(out.shape, dtype)
     for candidate, offset in zip(candidates, windows.offsets, strict=True):
         total = lax.add(total, windows.put(where(candidate, share, 0.0), offset))
-    total = model.total(out, total, ulps=0, steps=2 * len(windows.offsets), flushed=terms + 1)
-    unknown = jnp.any(lax.ne(operand.value, operand.value))
-    return [where(_full(unknown, Annotated(out), jnp.bool_), np.inf, total)]
+    return [_known(operand, model.total(out, total, ulps=0, steps=2 * len(windows.offsets), flushed=terms + 1))]
 
 
 @rule("select_and_gather_add")
@@ -113,9 +111,7 @@ def select_and_gather_add(
     # From any candidate that an execution takes to any that the exact program takes.
     apart = plus(times(lax.sub(high, low), 1 + 8 * s.eps), times(largest, 3.0))
     disputed = less(1.0, sum(c.astype(s.dtype) for c in candidates))
-    total = model.total(out, where(disputed, apart, largest), ulps=0)
-    unknown = jnp.any(lax.ne(operand.value, operand.value))
-    return [where(_full(unknown, Annotated(out), jnp.bool_), np.inf, total)]
+    return [_known(operand, model.total(out, where(disputed, apart, largest), ulps=0))]
 
 
 @rule("reduce_window")
@@ -154,6 +150,12 @@ def _no_product(eqn: Any) -> str | None:
     if names == ["mul"] and compat.is_literal(start) and start.val == 1:
         return None
     return "it reduces with any function in any order, so nothing bounds its result"
+
+
+def _known(operand: Annotated, error: Any) -> Any:
+    """The error; inf where a NaN among the candidates spoils every comparison."""
+    unknown = jnp.any(lax.ne(operand.value, operand.value))
+    return where(jnp.broadcast_to(unknown, error.shape), np.inf, error)
 
 
 def _full(value: Any, like: Annotated, dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Functions of two numbers: pow and atan2."""
+"""Powers: of one number, of two, polynomials; and the angle of two numbers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,58 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.rules.integer import spoiled
+
+
+@rule("square")
+def square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """|x'^2 - x*^2| <= |x' - x*| |x' + x*|."""
+    return [power_error(model, model.ball(operands[0], error_dtype(outs[0].dtype)), 2, outs[0])]
+
+
+@rule("one_minus_square")
+def one_minus_square(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """1 - x^2, perhaps as (1 - x)(1 + x): the square's error, and a rounding of each of its terms."""
+    a = model.ball(operands[0], error_dtype(outs[0].dtype))
+    rounding = times(plus(times(a.far, a.far), 1.0), 2 * model.unit(outs[0].dtype))
+    return [model.total(outs[0], slope_square(a), rounding, ulps=2, flushed=3)]
+
+
+def slope_square(a: Ball) -> Any:
+    """|x' - x*| (|x'| + |x*|), both within the reach."""
+    if a.linear:
+        return times(a.absorbed, a.size, 2.0)
+    return times(a.absorbed, plus(times(a.size, 2.0), a.reach, a.error))
+
+
+@rule("integer_pow")
+def integer_pow(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, y: int) -> list[Any]:
+    """Repeated products, n - 1 roundings in whatever tree; a reciprocal for a negative power."""
+    out = outs[0]
+    if not is_inexact(out.dtype):
+        return [spoiled(model, operands, out)]
+    return [power_error(model, model.ball(operands[0], error_dtype(out.dtype)), y, out)]
+
+
+def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float = 3.0) -> Any:
+    """Mean value theorem: |y| |x|^(y-1) e, at the far end of the reach for y > 1, at the near end for y < 0."""
+    if y == 0:
+        return None
+    if y == 1:
+        return a.error
+    if y == 2:
+        return model.total(out, slope_square(a), ulps=product, flushed=2)
+    if y > 2:
+        slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
+        return model.total(out, times(slope, a.absorbed), ulps=product * (y - 1), steps=y + 8, flushed=3 * y)
+    near = a.size if a.exact else a.near
+    ulps = product * (-y - 1) + quotient
+    if isinstance(near, float):
+        return model.total(out, ulps=ulps)
+    # |y| near**y (e / near): the power may overflow only where the result may, too.
+    farthest = ratio(1.0, lax.integer_pow(near, -y))
+    moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
+    return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=ulps, steps=10 - y, flushed=2)
 
 
 @rule("pow")
@@ -40,16 +92,21 @@ def pow_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     x, y = (model.ball(o, error_dtype(out.dtype)) for o in operands)
     size = lax.abs(out).astype(x.dtype)
     t = _logarithmic_error(x, y, out)
-    moved = None
-    if t is not None:
-        small = times(size, t, plus(times(t, 0.6), 1.0), plus(times(t, 1.3), 1.0))
-        large = times(plus(size, format_of(x.dtype).smallest_normal), lax.exp(times(t, 2.02)))
-        moved = where(less(t, 0.5), small, large)
+    moved = None if t is None else grown(size, t, False)
     if y.error is not None:
         certain = lax.bitwise_or(_over(less(0.0, _lowest(x)), out), _over(lax.eq(y.error, jnp.zeros((), y.dtype)), out))
         moved = where(certain, moved, math.inf)
     ulps = max(model.accuracy("pow", out.dtype).factor, 2.5)
     return [model.total(out, moved, ulps=ulps, steps=64, flushed=2)]
+
+
+def grown(size: Any, t: Any, linear: bool) -> Any:
+    """size (exp(t) - 1), for a size that is itself uncertain by exp(t)."""
+    if linear:
+        return times(size, t)
+    small = times(size, t, plus(times(t, 0.6), 1.0), plus(times(t, 1.3), 1.0))
+    large = times(plus(size, format_of(t.dtype).smallest_normal), lax.exp(times(t, 2.02)))
+    return where(less(t, 0.5), small, large)
 
 
 def _lowest(x: Ball) -> Any:

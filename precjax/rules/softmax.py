@@ -10,7 +10,7 @@ is exp(0), so exp(s_j + 3 d_j) bounds their part. Patterns are recognised in `_s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -158,20 +158,20 @@ def at_most(out: Any, dtype: Any, low: float, high: float) -> Any:
 
 def log_sum_exp_error(model: Any, operands: Sequence[Annotated], out: Any, error: Any) -> Any:
     """The error of a sum, lowered where it is log S + max(x)."""
-    found = patterns.log_sum_exp(*operands)
-    if found is None:
-        return error
-    terms = terms_of(model, found.softmax, out, error.dtype)
-    return minimum(model.total(out, *_logarithm_errors(model, found, terms), steps=32), error)
+    return _lowered(model, patterns.log_sum_exp(*operands), out, error, lambda terms: None)
 
 
 def log_softmax_error(model: Any, operands: Sequence[Annotated], out: Any, error: Any) -> Any:
     """The error of a difference, lowered where it is x - max(x) - log S."""
-    found = patterns.log_softmax(*operands)
+    return _lowered(model, patterns.log_softmax(*operands), out, error, lambda terms: terms.d)
+
+
+def _lowered(model: Any, found: Any, out: Any, error: Any, own: Callable[[Terms], Any]) -> Any:
+    """The error, lowered if a pattern was found; `own` is that of the other operand of log S."""
     if found is None:
         return error
     terms = terms_of(model, found.softmax, out, error.dtype)
-    return minimum(model.total(out, terms.d, *_logarithm_errors(model, found, terms), steps=32), error)
+    return minimum(model.total(out, own(terms), *_logarithm_errors(model, found, terms), steps=32), error)
 
 
 def _logarithm_errors(model: Any, found: patterns.LogSumExp, terms: Terms) -> list[Any]:

@@ -37,6 +37,11 @@ def _probabilities(model: Any, terms: Terms) -> tuple[Any, Any]:
     return lax.abs(p).astype(terms.d.dtype), quotient_error(model, terms, p, 0.0)
 
 
+def _largest(terms: Terms, p: Any, dp: Any) -> Any:
+    """What the softmax is at most in any execution."""
+    return p if terms.linear else minimum(plus(p, times(dp, 2.0)), 1.0)
+
+
 def _division(out: Any) -> float:
     """Roundings of a quotient, as its rule counts them."""
     return 2.0 if platforms.current().read_loss(out.dtype) else 6.5
@@ -53,7 +58,7 @@ def _log_sum_exp_gradient_error(model: Any, found: patterns.LogSumExpGradient, o
     if g.absorbed is not None:
         dg = laid_out(model, jnp.broadcast_to(jnp.asarray(g.absorbed, dtype), shape), found.moves)
         size = size if terms.linear else plus(size, dg)
-        moved = times(p if terms.linear else minimum(plus(p, times(dp, 2.0)), 1.0), dg)
+        moved = times(_largest(terms, p, dp), dg)
     ulps = (_division(out) + 1.01 + found.softmax.casts) * terms.u / model.unit(out.dtype)
     return model.total(out, times(dp, size), moved, ulps=ulps, steps=32, flushed=8)
 
@@ -76,8 +81,7 @@ def _softmax_gradient_error(model: Any, found: patterns.SoftmaxGradient, out: An
     # The mean is rounded in 1 / S**2, two products, its casts, and a sum of signed numbers besides the two in S**2.
     own, common = model.rounding(_division(out)) * u, model.rounding(6.0 + found.softmax.casts) * u
     rounding = model.join(times(size, model.join(own, summed)), times(mean_size, model.join(common, 3 * summed)))
-    largest = p if terms.linear else minimum(plus(p, times(dp, 2.0)), 1.0)
-    rounding = times(largest, rounding, (1 + roundings + 4 * summed) ** 2)
+    rounding = times(_largest(terms, p, dp), rounding, (1 + roundings + 4 * summed) ** 2)
     ulps = 2.01 * u / model.unit(out.dtype)
     return model.total(out, *moved, rounding, ulps=ulps, steps=n + 48, flushed=4 * n + 8)
 
@@ -92,6 +96,6 @@ def _moved(model: Any, terms: Terms, p: Any, dp: Any, value: Any, apart: Any, dc
     """What any errors move: neither |c - t| nor a change of the mean exceeds the range of all possible cotangents."""
     widest = terms.range(value, times(dc, 2.0))
     apart = minimum(plus(apart, dc, terms.sum(plus(times(dp, apart), times(plus(p, dp), dc)))), widest)
-    largest = minimum(plus(p, times(dp, 2.0)), 1.0)
+    largest = _largest(terms, p, dp)
     mean_moved = minimum(terms.sum(plus(times(dp, apart), times(largest, dc))), widest)
     return [times(dp, apart), times(largest, plus(dc, mean_moved))]
