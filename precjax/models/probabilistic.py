@@ -26,10 +26,10 @@ _STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits tha
 class Probabilistic(RuleModel):
     """Upper bound of the absolute error of each number that holds with a given probability.
 
-    Roundings are taken as independent, and spread evenly over their interval. Then they are sub-Gaussian with variance
-    (u |x|)**2 / 3, sums of them as well, and an error exceeds sqrt(2 log(2 / (1 - confidence))) standard deviations
-    with probability at most 1 - confidence. Errors of different sources join as the root of the sum of their squares;
-    a sum of n terms in random order rounds like sqrt(n), not like n.
+    Roundings are taken as independent, and spread evenly over their interval, with variance (u |x|)**2 / 3. A sum of
+    them lies between a single one, which is uniform, and very many, which are Gaussian: the bound is the larger of
+    the two quantiles. Errors of different sources join as the root of the sum of their squares; a sum of n terms in
+    random order rounds like sqrt(n), not like n.
 
     Args:
         confidence: probability, for each number, that its error stays below the bound; in (0, 1).
@@ -69,8 +69,9 @@ class Probabilistic(RuleModel):
 
     @property
     def _quantile(self) -> float:
-        """How many deviations a sub-Gaussian error exceeds no more often than the confidence allows."""
-        return math.sqrt(2 * math.log(2 / (1 - self.confidence)))
+        """How many deviations an error exceeds no more often than the confidence allows."""
+        gaussian = -statistics.NormalDist().inv_cdf((1 - self.confidence) / 2)
+        return max(gaussian, math.sqrt(3) * self.confidence)
 
     @property
     def _deviation(self) -> float:
@@ -138,8 +139,7 @@ class Probabilistic(RuleModel):
         t = times(ratio(distance, radius), self._quantile)
         likely = times(lax.sqrt(lax.erfc(times(t, math.sqrt(0.5)))), self._quantile / math.sqrt(2))
         # Rarer errors than the confidence allows do not count: their size would drown all others.
-        certain = -statistics.NormalDist().inv_cdf((1 - self.confidence) / 2)
-        return where(less(certain, t), 0.0, where(less(likely, 1.0), likely, 1.0))
+        return where(less(self._quantile, t), 0.0, where(less(likely, 1.0), likely, 1.0))
 
     def add(self, out: Any, a: Ball, b: Ball) -> Any:
         """Root of the sum of squares; errors add up where an operand is nearly lost, or may be the same every time."""
