@@ -189,6 +189,16 @@ def opaque(x: Any) -> Any:
     return lax.select(lax.eq(x, x), x, lax.full_like(x, np.nan))
 
 
+def stored(terms: Any) -> Any:
+    """The same numbers, made in a loop of their own, before they are summed.
+
+    XLA:CPU hands sums to a library together with the additions and products before them, whose constants it stores as
+    arrays: a dense layer's bound then took four more arrays of the size of its input (4 Transformer layers: memory of
+    4.3 in place of 2.2 times the plain program's). The library knows no selects.
+    """
+    return opaque(terms)
+
+
 def computed_once(bound: Any) -> Any:
     """The same bound, which XLA computes in one place and stores.
 

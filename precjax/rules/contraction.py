@@ -27,7 +27,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import complex_rule, refusal, rule
-from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, times, where
+from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, stored, times, where
 from precjax.rules.integer import combine_integers
 
 
@@ -58,7 +58,7 @@ def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
 
 def normwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     """|a|_2 |b|_2; the caller makes up for its rounding."""
-    left, right = (norm(x) for norm, x in zip(bilinear.norms, (a, b), strict=True))
+    left, right = (norm(stored(x)) for norm, x in zip(bilinear.norms, (a, b), strict=True))
     return lax.mul(*jnp.broadcast_arrays(left, right))
 
 

@@ -32,6 +32,7 @@ from precjax._rounding import (
     never_nan,
     plus,
     reordered,
+    stored,
     times,
     where,
 )
@@ -55,7 +56,7 @@ def summed(
     rounding, of_result = model.sum_rounding(terms, out.dtype, pairwise, one_sign)
     # Subnormal terms that are read as 0 are among the underflows.
     weights = model.join(x.error, times(plus(x.size, x.reach), rounding) if rounding else None)
-    moved = None if weights is None else model.accumulate(add, weights)
+    moved = None if weights is None else model.accumulate(add, stored(weights))
     moved = times(moved, 1 + 2 * of_result) if one_sign else moved  # an execution's result differs by that
     final = times(magnitude(out, x.dtype), of_result) if of_result else None
     steps = terms if steps is None else steps
