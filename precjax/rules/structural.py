@@ -13,6 +13,7 @@ from jax import lax
 from jax.extend.core import primitives
 
 from precjax._annotated import Annotated
+from precjax._binding import in_rows
 from precjax._registry import rule
 from precjax._rounding import as_error, dtype_of, error_dtype
 
@@ -39,10 +40,17 @@ def _primitive(name: str) -> Any:
 
 
 _MOVED = (
-    "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile",
+    "broadcast_in_dim", "reshape", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile",
 )  # fmt: skip
 _PRIMITIVES = {name: _primitive(name) for name in _MOVED}
 defmove(*(name for name, primitive in _PRIMITIVES.items() if primitive is not None))
+
+
+@rule("transpose")
+def transpose(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, permutation: Any) -> list[Any]:
+    """Moves, and is stored as the value is."""
+    error = operands[0].error
+    return [None if error is None else in_rows(lax.transpose(error, permutation))]
 
 
 @rule("stop_gradient", "copy_p", "sharding_constraint", "name", "neg", "abs", "real", "imag", "conj")
