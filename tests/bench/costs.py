@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import programs
+import workloads
 from peers import peers
 
 import precjax
@@ -124,7 +124,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    every = programs.programs()
+    every = workloads.programs()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--programs", nargs="*", default=[""], metavar="TEXT", help="those whose names contain one of these")
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
