@@ -107,7 +107,7 @@ def repeatable(eqn: Any) -> bool:
     Raises:
         MissingRuleError: if it has results and effects.
     """
-    if eqn.outvars and eqn.effects:
+    if eqn.outvars and compat.effects(eqn):
         raise MissingRuleError(
             f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a second run would repeat. Track "
             f"the parts of the function before and after it, or use model='worst_case'"
