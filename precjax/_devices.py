@@ -7,6 +7,7 @@ the value goes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +50,13 @@ def _placed(x: Annotated, sharding: Any) -> Annotated:
         return lax.with_sharding_constraint(leaf, sharding) if np.shape(leaf) == np.shape(x.value) else leaf
 
     return x._replace(value=place(x.value), error=jax.tree.map(place, x.error))
+
+
+def added(axes: Any, groups: Any, shape: Sequence[int]) -> int:
+    """How many numbers a reducing collective makes one of: along axes of devices, and of the array."""
+    names, positions = compat.named_axes(axes)
+    together = len(groups[0]) if groups else math.prod(map(lax.axis_size, names))
+    return together * math.prod(shape[i] for i in positions)
 
 
 def agreed(doubt: Any, jaxprs: Sequence[Any]) -> Any:

@@ -99,6 +99,16 @@ def effects(eqn: Any) -> set[Any]:
     return {effect for effect in eqn.effects if not isinstance(effect, private_core.NamedAxisEffect)}
 
 
+def untyped(eqn: Any) -> Any:
+    """The equation as it is in a shard_map that does not check along which axes arrays vary."""
+    groups = {"axis_index_groups": None}
+    if eqn.primitive.name == "psum_invariant":
+        return eqn.replace(primitive=lax.psum_p, params={**eqn.params, **groups})
+    if eqn.primitive.name == "all_gather_invariant":
+        return eqn.replace(primitive=lax.all_gather_p, params={**eqn.params, **groups})
+    return eqn.replace(primitive=lax.copy_p, params={}) if eqn.primitive.name == "pvary" else eqn
+
+
 def is_axis(name: Any) -> bool:
     """Whether an axis of devices, or of a vmap, has this name where the program is traced."""
     return private_core.get_axis_env().axis_exists(name)

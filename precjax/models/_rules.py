@@ -150,6 +150,10 @@ class RuleModel(ErrorModel):
             error = where(subnormal(jnp.asarray(x.value)), platforms.current().read_loss(dtype), error)
         return x._replace(error=error)
 
+    def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
+        """With the largest error of any copy."""
+        return x if x.error is None else x._replace(error=lax.pmax(never_nan(x.error), names))
+
     def doubt(self, x: Annotated) -> Any:
         """A decision is in doubt where its error is not zero."""
         return None if x.error is None else lax.ne(x.error, jnp.zeros((), x.error.dtype))

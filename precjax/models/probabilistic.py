@@ -182,7 +182,7 @@ def _invertible(dtype: Any) -> tuple[Any, Any]:
 
 
 def _unit(x: Any, names: tuple[Any, ...] = ()) -> tuple[Any, Any]:
-    """x over its largest finite element, on any device, so that squares neither underflow nor overflow; that element."""
+    """x over its largest finite element, on any device, so that squares neither vanish nor overflow; that element."""
     least = format_of(x.dtype).smallest_normal
     scale = jnp.max(where(less(x, np.inf), x, 0.0), initial=least)
     scale = lax.pmax(scale, names) if names else scale

@@ -11,7 +11,6 @@ statically (that an operand is exact, its range) is known of all devices, which 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._devices import added
 from precjax._registry import rule
 from precjax._rounding import error_dtype, is_inexact
 from precjax.rules.integer import combine_integers
@@ -43,11 +43,6 @@ class Axes(NamedTuple):
     names: tuple[Any, ...]
     positions: tuple[int, ...]
     groups: Groups
-
-    def terms(self, shape: tuple[int, ...]) -> int:
-        """How many numbers become one."""
-        together = len(self.groups[0]) if self.groups else math.prod(map(lax.axis_size, self.names))
-        return together * math.prod(shape[i] for i in self.positions)
 
     def sum(self, x: Any) -> Any:
         """As the primitive sums values."""
@@ -75,7 +70,7 @@ def psum(
 ) -> list[Any]:
     """Any order, of devices too."""
     over = _axes(axes, axis_index_groups)
-    terms = over.terms(operands[0].value.shape)
+    terms = added(axes, axis_index_groups, operands[0].value.shape)
     return [_sum(model, operands[0], outs[0], terms, over.sum, over.names)]
 
 

@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._interpreter import Signature, Transformed, control, flatten, run, signature, transform, unflatten
-from precjax._rounding import is_inexact, never_nan
 
 
 @control("shard_map")
 def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """The same map over the same mesh, of values and annotations."""
-    params = eqn.params
+    params = {**eqn.params, "check_vma": eqn.params["check_vma"] and model.typed}
     given = tuple(map(signature, operands))
     in_specs = _specs(params["in_specs"], given)
     made: list[Transformed] = []
@@ -39,7 +36,7 @@ def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated
 
     def body(*leaves: Any) -> tuple[Any, ...]:
         results = run(transformed, unflatten(given, leaves))
-        return tuple(flatten([_largest(x, names) for x, names in zip(results, unsaid, strict=True)]))
+        return tuple(flatten([model.shared(x, n) if n else x for x, n in zip(results, unsaid, strict=True)]))
 
     out_specs = tuple(_specs(params["out_specs"], transformed.outputs))
     leaves = _mapped(body, params, in_specs, out_specs)(*flatten(operands))
@@ -69,10 +66,3 @@ def _unsaid(params: dict[str, Any], spec: Any) -> tuple[Any, ...]:
         return ()
     named = {name for part in spec if part is not None for name in (part if isinstance(part, tuple) else (part,))}
     return tuple(sorted(params["newly_manual_axes"] - named))
-
-
-def _largest(x: Annotated, names: tuple[Any, ...]) -> Annotated:
-    """The array with the largest error along these axes."""
-    if not names or x.error is None:
-        return x
-    return x._replace(error=jax.tree.map(lambda e: lax.pmax(never_nan(e), names) if is_inexact(e.dtype) else e, x.error))
