@@ -120,6 +120,15 @@ def explicit_sharding(x: Any) -> Any:
     return sharding if sharding.mesh._any_axis_explicit else None
 
 
+def sharded_alike(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of one shape, on a mesh with explicit axes with the sharding of the one that is cut most."""
+    shardings = [found for x in arrays if (found := explicit_sharding(x)) is not None]
+    if not shardings:
+        return arrays
+    most = max(shardings, key=lambda s: sum(part is not None for part in s.spec))
+    return tuple(x if explicit_sharding(x) == most else jax.sharding.reshard(x, most) for x in arrays)
+
+
 def is_unspecified(sharding: Any) -> bool:
     """Whether a jit leaves the sharding of an argument or result open."""
     return not isinstance(sharding, jax.sharding.Sharding)

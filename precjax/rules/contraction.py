@@ -131,18 +131,25 @@ def dot_general(
     *,
     dimension_numbers: Any,
     precision: Any,
+    out_sharding: Any,
 ) -> list[Any]:
     """Any batch and contracting dimensions."""
-    return [_dot(model, operands, outs[0], dimension_numbers, precision, lambda terms: terms)]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, lambda terms: terms)]
 
 
 @complex_rule("dot_general")
 def complex_dot_general(
-    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension_numbers: Any, precision: Any
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    dimension_numbers: Any,
+    precision: Any,
+    out_sharding: Any,
 ) -> list[Any]:
     """As of real numbers, with more roundings."""
     roundings = lambda terms: math.ceil(2 * math.sqrt(2) * terms)  # noqa: E731
-    return [_dot(model, operands, outs[0], dimension_numbers, precision, roundings)]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, roundings)]
 
 
 def _dot(
@@ -151,6 +158,7 @@ def _dot(
     out: Any,
     dimension_numbers: Any,
     precision: Any,
+    out_sharding: Any,
     roundings: Callable[[int], int],
 ) -> Any:
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
@@ -159,7 +167,10 @@ def _dot(
     terms = max(math.prod(shape_a[i] for i in contract_a), 1)
 
     def product(x: Any, y: Any) -> Any:
-        return lax.dot_general(x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
+        return lax.dot_general(
+            x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype,
+            out_sharding=out_sharding,
+        )  # fmt: skip
 
     if not is_inexact(out.dtype):
         return _integer_dot(model, operands, out, product)
