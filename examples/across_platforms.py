@@ -1,9 +1,9 @@
 """The same program on two platforms: are the differences rounding, or a bug?
 
-A GPU of today multiplies float32 matrices in TF32 unless told otherwise: it rounds the operands to 11 significant bits and
-adds the products in float32. A CPU, and a GPU with ``jax.default_matmul_precision("highest")``, keeps all 24. Here the
-operands are rounded by hand, so that no GPU is needed. The bounds are certified: proved, and close to the errors, so that
-they tell TF32 from float32, and a bug from both.
+A GPU of today multiplies float32 matrices in TF32 unless told otherwise: it rounds the operands to 11 significant bits
+and adds the products in float32. A CPU, and a GPU with ``jax.default_matmul_precision("highest")``, keeps all 24. Here
+the operands are rounded by hand, so that no GPU is needed. The bounds are certified: proved, and close to the errors,
+so that they tell TF32 from float32, and a bug from both.
 """
 
 import jax
