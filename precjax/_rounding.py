@@ -166,7 +166,7 @@ def same_shape(a: Any, b: Any) -> tuple[Any, Any]:
     """Two errors broadcast to one shape; constants take the dtype of the other."""
     shape = np.broadcast_shapes(np.shape(a), np.shape(b))
     dtype = getattr(a, "dtype", None) or b.dtype
-    return _broadcast(a, shape, dtype), _broadcast(b, shape, dtype)
+    return compat.sharded_alike(_broadcast(a, shape, dtype), _broadcast(b, shape, dtype))
 
 
 def divide(a: Any, b: Any) -> Any:

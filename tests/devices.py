@@ -200,7 +200,7 @@ def explicit_meshes():
     """Errors have the shardings of their values, in loops and products too; a sum that is left for later is refused."""
 
     def f(w, x):
-        h = jax.nn.softmax(jnp.tanh(x @ w) * 3, -1)
+        h = jax.nn.softmax(jnp.tanh(x @ w) / (1 + w.sum() ** 2), -1)
         h, sums = lax.scan(lambda c, _: (c * 0.9 + jnp.where(c > 0.5, c, 0.0), c.sum()), h, None, length=2)
         return h, sums, jnp.einsum("ij,jk->ik", h.T, x, out_sharding=P()), jax.sharding.reshard(h / 3, P(None, "y"))
 
@@ -287,6 +287,10 @@ def tensor_parallel_training():
 
 def data_parallel_training():
     """In the long run only: compiling takes 15 seconds."""
+    step, parameters, inputs = training()
+    with jax.set_mesh(EXPLICIT):  # types alone: every rule that the step needs
+        placed = jax.device_put(parameters, P()), jax.device_put(inputs, P("x"))
+        jax.eval_shape(precjax.track(step), *placed)
     counts, doubled = trained(lambda path, leaf: P())
     assert all(doubled), counts
     return counts
