@@ -116,7 +116,7 @@ def settled(tree: Any) -> Any:
 
 
 def _one_word(words: Any) -> Any:
-    """One number made of an array: its first, or, if its type says that devices share it, one that they make together."""
+    """One number made of an array: its first, or one of all, if its type says that devices share them."""
     if compat.explicit_sharding(words) is None:
         return words.ravel()[0]
     return lax.reduce_max(words, tuple(range(words.ndim)))
