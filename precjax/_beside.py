@@ -103,7 +103,7 @@ def settled(tree: Any) -> Any:
         return tree
     words = [_word(lax.stop_gradient(leaves[i])) for i in movable]
     # No integer of 64 bits has 128 ones, but XLA does not know.
-    zero = lax.shift_right_logical(lax.population_count(words[0].ravel()[0]), jnp.asarray(7, words[0].dtype))
+    zero = lax.shift_right_logical(lax.population_count(_one_word(words[0])), jnp.asarray(7, words[0].dtype))
 
     def turn(state: Any) -> Any:
         count, *words = state
@@ -113,6 +113,13 @@ def settled(tree: Any) -> Any:
     for i, word in zip(movable, words, strict=True):
         leaves[i] = _same_bits(word, leaves[i])
     return jax.tree.unflatten(structure, leaves)
+
+
+def _one_word(words: Any) -> Any:
+    """One number made of an array: its first, or one of all, if its type says that devices share them."""
+    if compat.explicit_sharding(words) is None:
+        return words.ravel()[0]
+    return lax.reduce_max(words, tuple(range(words.ndim)))
 
 
 def _word(x: Any) -> Any:

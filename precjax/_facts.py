@@ -14,6 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated, Known
@@ -28,16 +29,19 @@ MOVES = frozenset({
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p",
     "stop_gradient",
     "dynamic_slice", "split", "unstack", "tile", "name", "optimization_barrier", "sharding_constraint", "reduce_max",
-    "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min",
+    "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min", "pvary", "reshard",
+    "layout_constraint", "device_put", "all_gather", "all_gather_invariant", "all_to_all", "pbroadcast", "pmax", "pmin",
 })  # fmt: skip
 
 _KEEPS_INFINITIES = frozenset({
     "add", "add_any", "sub", "neg", "max", "min", "clamp", "select_n", "concatenate", "pad", "convert_element_type",
     "gather",
-    "dynamic_update_slice", "scatter",
+    "dynamic_update_slice", "scatter", "ppermute",
 })  # fmt: skip
 
-_SETTLED = MOVES - {"reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min"}
+_SETTLED = (MOVES | {"ppermute"}) - {
+    "reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min", "pmax", "pmin",
+}  # fmt: skip
 
 
 def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
@@ -67,7 +71,7 @@ _FOLDS: dict[str, Callable[..., Fraction]] = {
 def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     """What is known of result number `index` of an equation."""
     name = eqn.primitive.name
-    moved = operands[index if name in ("optimization_barrier", "sort") else 0] if operands else None
+    moved = operands[index if name in ("optimization_barrier", "sort", "device_put") else 0] if operands else None
     settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))
     if name in MOVES and not (name == "gather" and _fills(eqn)):
         return Known(moved.known.low, moved.known.high, settled, moved.known.masked)
@@ -129,6 +133,24 @@ _fixed(0.0, 64.0, "population_count", "clz")
 @_range("iota")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
     return 0.0, float(max(eqn.params["shape"][eqn.params["dimension"]] - 1, 0))
+
+
+@_range("axis_index")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    return 0.0, float(max(lax.axis_size(eqn.params["axis_name"]) - 1, 0))
+
+
+@_range("ppermute")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    """A device that receives nothing has 0."""
+    return min(operands[0].known.low, 0.0), max(operands[0].known.high, 0.0)
+
+
+@_range("psum", "psum_invariant", "reduce_scatter")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    """Only a sign: a number from the outside is not among the terms."""
+    known = operands[0].known
+    return (0.0 if known.low >= 0 else -math.inf), (0.0 if known.high <= 0 else math.inf)
 
 
 @_range("argmax", "argmin")

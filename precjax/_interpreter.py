@@ -93,7 +93,7 @@ def _schedule(body: Any) -> list[tuple[Any, list[Any]]]:
     used = {atom for atom in body.outvars if not compat.is_literal(atom)}
     schedule = []
     for eqn in reversed(body.eqns):
-        if not (eqn.effects or any(var in used for var in eqn.outvars)):
+        if not (compat.effects(eqn) or any(var in used for var in eqn.outvars)):
             continue
         operands = {atom for atom in eqn.invars if not compat.is_literal(atom)}
         schedule.append((eqn, list(operands - used)))
@@ -158,7 +158,7 @@ def transform(
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
     place = place_of_caller() if model.hooks else None  # hooks tell callers apart that share a jaxpr
-    settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device)
+    settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device), compat.device_axes()
     key = (model, signatures, name, str(inline), place, settings)
     if key not in made:
         made[key] = _transform(model, jaxpr, args, signatures, name, inline)

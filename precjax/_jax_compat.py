@@ -14,7 +14,9 @@ from typing import Any
 import jax
 import jaxlib
 from jax import lax
+from jax._src import core as private_core
 from jax._src import source_info_util as private_source_info
+from jax._src.lax import parallel as private_parallel
 from jax.extend import core as jex
 from jax.extend import source_info_util
 from jax.extend.core import primitives
@@ -61,12 +63,81 @@ def as_function(jaxpr: Any) -> Callable[..., list[Any]]:
     return jex.jaxpr_as_fun(jaxpr)
 
 
+def primitive(name: str) -> Any:
+    """A primitive by the name of its object, None in a JAX that lacks it (some collectives have no public place)."""
+    places = (primitives, lax, private_parallel)
+    return next((found for place in places if (found := getattr(place, f"{name}_p", None)) is not None), None)
+
+
 def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
     """How many constants and carries a scan equation has."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
     consts, carry, *_ = params["ft_in"].unpack()
     return len(consts), len(carry)
+
+
+def varying(x: Any) -> frozenset[Any]:
+    """The axes of devices along which the type of an array lets it vary, inside of a shard_map that checks that."""
+    return jax.typeof(x).manual_axis_type.varying
+
+
+def unreduced(aval: Any) -> bool:
+    """Whether an array is a sum over devices that has yet to be taken."""
+    sharding = getattr(aval, "sharding", None)
+    kind = getattr(aval, "manual_axis_type", None)
+    return bool(getattr(getattr(sharding, "spec", None), "unreduced", None) or getattr(kind, "unreduced", None))
+
+
+def device_axes() -> Any:
+    """The named axes and the mesh in whose context the program is traced; hashable."""
+    return tuple(private_core.get_axis_env().axis_sizes.items()), jax.sharding.get_abstract_mesh()
+
+
+def effects(eqn: Any) -> set[Any]:
+    """What an equation does besides computing; that it names an axis of devices is no such thing."""
+    return {effect for effect in eqn.effects if not isinstance(effect, private_core.NamedAxisEffect)}
+
+
+def untyped(eqn: Any) -> Any:
+    """The equation as it is in a shard_map that does not check along which axes arrays vary."""
+    groups = {"axis_index_groups": None}
+    if eqn.primitive.name == "psum_invariant":
+        return eqn.replace(primitive=lax.psum_p, params={**eqn.params, **groups})
+    if eqn.primitive.name == "all_gather_invariant":
+        return eqn.replace(primitive=lax.all_gather_p, params={**eqn.params, **groups})
+    return eqn.replace(primitive=lax.copy_p, params={}) if eqn.primitive.name == "pvary" else eqn
+
+
+def is_axis(name: Any) -> bool:
+    """Whether an axis of devices, or of a vmap, has this name where the program is traced."""
+    return private_core.get_axis_env().axis_exists(name)
+
+
+def explicit_sharding(x: Any) -> Any:
+    """The sharding in the type of an array on a mesh with explicit axes; None on others."""
+    sharding = jax.typeof(x).sharding
+    return sharding if sharding.mesh._any_axis_explicit else None
+
+
+def sharded_alike(*arrays: Any) -> tuple[Any, ...]:
+    """Arrays of one shape, on a mesh with explicit axes with the sharding of the one that is cut most."""
+    shardings = [found for x in arrays if (found := explicit_sharding(x)) is not None]
+    if not shardings:
+        return arrays
+    most = max(shardings, key=lambda s: sum(part is not None for part in s.spec))
+    return tuple(x if explicit_sharding(x) == most else jax.sharding.reshard(x, most) for x in arrays)
+
+
+def is_unspecified(sharding: Any) -> bool:
+    """Whether a jit leaves the sharding of an argument or result open."""
+    return not isinstance(sharding, jax.sharding.Sharding)
+
+
+def named_axes(axes: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """The names, and the positions, among the axes of a collective (one or many): vmap turns a name into a position."""
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    return tuple(a for a in axes if not isinstance(a, int)), tuple(a for a in axes if isinstance(a, int))
 
 
 def bind(eqn: Any, values: Sequence[Any]) -> list[Any]:

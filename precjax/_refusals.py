@@ -31,12 +31,16 @@ _REASONS = {
         unpack_dtype unpack_elementwise wait_gmem_to_smem wait_load_tmem wait_smem_to_gmem wgmma
         wgmma_accumulator_deref wgmma_accumulator_deref_p wgmma_accumulator_store wgmma_accumulator_store_p wgmma_ref
         wgmma_wait""",
-    "errors are not sent between devices yet; track the function inside of the shard_map": """
-        all_gather all_gather_done all_gather_invariant all_gather_reduced all_gather_reduced_start all_gather_start
-        all_to_all all_to_all_done all_to_all_start pbroadcast pbroadcast_done pbroadcast_dynamic pbroadcast_start pmax
-        pmin ppermute ppermute_done ppermute_start precv psend psum psum_done psum_invariant psum_invariant_start
-        psum_start ragged_all_to_all reduce_scatter reduce_scatter_done reduce_scatter_start unreduced_pmax
-        unreduced_pmin unreduced_psum unreduced_psum_start unreduced_reduce_scatter unreduced_reduce_scatter_start
+    "it is one half of an asynchronous collective; errors go with collectives that JAX starts and ends at once": """
+        all_gather_done all_gather_reduced_start all_gather_start all_to_all_done all_to_all_start pbroadcast_done
+        pbroadcast_start ppermute_done ppermute_start precv psend psum_done psum_invariant_start psum_start
+        reduce_scatter_done reduce_scatter_start unreduced_psum_start unreduced_reduce_scatter_start""",
+    "it leaves a sum over devices for later, where no rule sees it": """
+        all_gather_reduced unreduced_pmax unreduced_pmin unreduced_psum unreduced_reduce_scatter preduced
+        reduced_vary_cast reduced_vary_cast_p vary_unreduced_cast vary_unreduced_cast_p""",
+    "where its data come from, or go to, depends on data": """
+        ragged_all_to_all pbroadcast_dynamic""",
+    "it joins arrays of several processes, outside of a program": """
         global_array_to_host_local_array host_local_array_to_global_array""",
     "mutable arrays carry no errors yet; write the function without jax.Ref": """
         accum_grad_in_ref addupdate box_get box_set empty_ref free_ref freeze get log_extend log_read new_box new_log

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from precjax import _jax_compat as compat
 from precjax._refusals import REFUSED
 
 Rule = Callable[..., Any]
@@ -89,6 +90,8 @@ def refusal(*names: str) -> Callable[[Callable[[Any], str | None]], Callable[[An
 def reason_against(eqn: Any) -> str | None:
     """Why an equation has no rule, if that is known."""
     name = eqn.primitive.name
+    if any(compat.unreduced(v.aval) for v in (*eqn.invars, *eqn.outvars)):
+        return "it holds an unreduced array, whose sum over devices is taken later, where no rule sees it"
     return _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
 
 

@@ -25,6 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _jax_compat as compat
+
 # sqrt(5) u of the modulus (Brent, Percival and Zimmermann, Error bounds on complex floating-point multiplication, Math.
 # Comp. 76 (2007)), and no more with FMA (Jeannerod, Kornerup, Louvet and Muller 2017: 2 u).
 COMPLEX_PRODUCT = 2.24
@@ -164,7 +166,7 @@ def same_shape(a: Any, b: Any) -> tuple[Any, Any]:
     """Two errors broadcast to one shape; constants take the dtype of the other."""
     shape = np.broadcast_shapes(np.shape(a), np.shape(b))
     dtype = getattr(a, "dtype", None) or b.dtype
-    return _broadcast(a, shape, dtype), _broadcast(b, shape, dtype)
+    return compat.sharded_alike(_broadcast(a, shape, dtype), _broadcast(b, shape, dtype))
 
 
 def divide(a: Any, b: Any) -> Any:
@@ -214,7 +216,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     shape = np.broadcast_shapes(np.shape(condition), np.shape(a), np.shape(b))
     dtype = next(dtype_of(x) for x in (a, b, np.float32(0)) if not isinstance(x, float | int))
     a, b, condition = (_broadcast(x, shape, d) for x, d in ((a, dtype), (b, dtype), (condition, jnp.bool_)))
-    return lax.select(condition, a, b)
+    return lax.select(*compat.sharded_alike(condition, a, b))
 
 
 def _broadcast(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -2,12 +2,16 @@
 
 Run by hand after an upgrade of jaxlib or on a new CPU: ``python tests/measure_ulps.py [count]``. Prints, per function and format, the
 largest error found, in vector code and in a loop body, beside the factor of `precjax/platforms/cpu.csv`; a star marks a
-factor that is too small. float32 and the 16-bit formats are judged against float64, float64 against the 80-bit long double.
+factor that is too small. ``--write`` writes the table of a platform that has none, ``precjax/platforms/NAME.csv`` (and a complex one
+without rows): every factor 1.5 times the largest error found, with the scales of the CPU. The platform is then no longer refused: look at
+the figures first, and at what `precjax/platforms/products.csv` says of it. float32 and the 16-bit formats are judged against float64, float64 against the 80-bit long double.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import csv
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +50,7 @@ def scale_of(kind, x, y):
     with np.errstate(all="ignore"):
         return {
             "value": np.abs(y),
+            "near_largest": np.abs(y),
             "reciprocal": np.abs(y),
             "value_x": np.abs(y) * (1 + np.abs(x)),
             "value_x2": np.abs(y) * (1 + x * x),
@@ -76,10 +81,23 @@ def worst(name, dtype, x, got, accuracy):
     return float(error[place]), x[place]
 
 
-def main(count):
+def write(measured):
+    """The tables of the platform at hand, unless it has some."""
+    path = pathlib.Path(platforms.__file__).with_name(f"{jax.default_backend()}.csv")
+    formats = ("float32", "float64", "bfloat16", "float16")
+    source = f"measured on {jax.devices()[0].device_kind} with JAX {jax.__version__}; times 1.5"
+    with path.open("x") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["primitive", "before", "scale", *formats, "source"])
+        for name, (scale, found) in measured.items():
+            rows.writerow([name, "", scale, *(f"{1.5 * found[f]:.3g}" if f in found else "" for f in formats), source])
+    path.with_name(f"{path.stem}_complex.csv").write_text("primitive,before,scale,complex64,complex128,source\n")
+
+
+def main(count, writes):
     jax.config.update("jax_enable_x64", True)
     rng = np.random.default_rng(0)
-    table = platforms.platform("cpu")
+    table, measured = platforms.platform("cpu"), {}
     print(f"{'function':10} {'format':9} {'factor':>7} {'vector':>8} {'loop':>8}   at")
     for dtype in (np.float32, np.float64, jnp.bfloat16, np.float16):
         x = samples(dtype, count, rng)
@@ -93,13 +111,19 @@ def main(count):
             loop, at_loop = worst(
                 name, dtype, few, np.asarray(jax.jit(in_loop, static_argnums=0)(function, few)), accuracy
             )
+            measured.setdefault(name, (accuracy.scale, {}))[1][np.dtype(dtype).name] = max(vector, loop, 0.7)
             bad = "*" if max(vector, loop) > accuracy.factor else " "
             where = at if vector >= loop else at_loop
             print(
                 f"{name:10} {np.dtype(dtype).name:9} {accuracy.factor:7} {vector:8.3f} {loop:8.3f} {bad} {where}",
                 flush=True,
             )
+    if writes:
+        write(measured)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("count", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--write", action="store_true", dest="writes")
+    main(**vars(parser.parse_args()))

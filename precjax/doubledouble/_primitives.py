@@ -27,7 +27,8 @@ from precjax.doubledouble._pairs import DD, from_float, two_sum
 MOVES = frozenset({
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p", "split",
     "unstack", "tile", "dynamic_slice", "dynamic_update_slice", "gather", "scatter", "concatenate", "stack", "pad",
-    "select_n", "stop_gradient", "name", "optimization_barrier", "sharding_constraint", "pvary",
+    "select_n", "stop_gradient", "name", "optimization_barrier", "sharding_constraint", "pvary", "reshard",
+    "layout_constraint", "device_put", "all_gather", "all_gather_invariant", "all_to_all", "pbroadcast", "ppermute",
 })  # fmt: skip
 
 _TABLE: dict[str, Callable[..., list[Any]]] = {}

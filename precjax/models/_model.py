@@ -30,6 +30,8 @@ class ErrorModel(abc.ABC):
     # Whether an argument's error may be negative, and whether derivatives pass through the values of the model.
     signed: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
+    # Whether arrays are typed by the axes of devices along which they vary, where the program has them typed.
+    typed: ClassVar[bool] = True
     # Where what runs beside the program runs; None for where the program does.
     device: ClassVar[Any] = None
 
@@ -86,6 +88,10 @@ class ErrorModel(abc.ABC):
     def explicit(self, x: Annotated) -> Annotated:
         """The same array with the annotation it would have if it were not known to be exact."""
 
+    def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
+        """The array as it stands for the copies of all devices along these axes, which need not be the same."""
+        return x
+
     @abc.abstractmethod
     def doubt(self, x: Annotated) -> Any:
         """Where a decision taken on x might be another one in exact arithmetic: bool array, or None if never."""
@@ -107,7 +113,7 @@ def repeatable(eqn: Any) -> bool:
     Raises:
         MissingRuleError: if it has results and effects.
     """
-    if eqn.outvars and eqn.effects:
+    if eqn.outvars and compat.effects(eqn):
         raise MissingRuleError(
             f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a second run would repeat. Track "
             f"the parts of the function before and after it, or use model='worst_case'"

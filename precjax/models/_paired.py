@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -79,6 +80,11 @@ class Paired(Widened):
         if x.error is not None or not is_inexact(dtype_of(x.value)):
             return x
         return x._replace(error=Rest(lax.full_like(jnp.asarray(x.value), 0)))
+
+    def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
+        """The copy of the first device: the high part of one and the low part of another are no pair."""
+        first = lambda leaf: lax.all_gather(leaf, names)[0]  # noqa: E731
+        return x if x.error is None else x._replace(value=first(x.value), error=jax.tree.map(first, x.error))
 
     def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         if not of_floats(eqn):

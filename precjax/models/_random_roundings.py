@@ -21,6 +21,7 @@ from jax import lax
 
 from precjax import platforms
 from precjax._annotated import Annotated
+from precjax._devices import added
 from precjax._facts import MOVES
 from precjax._rounding import dtype_of, format_of, is_inexact
 from precjax.models.probabilistic import partial_sums
@@ -35,8 +36,7 @@ _EXACT = MOVES | {
     "neg", "abs", "max", "min", "clamp", "select_n", "concatenate", "pad", "dynamic_update_slice", "scatter",
     "scatter-min", "scatter-max", "scatter_min", "scatter_max", "real", "imag", "complex", "conj", "sign", "floor",
     "ceil", "round", "rem", "nextafter", "bitcast_convert_type", "iota", "top_k", "approx_top_k", "rng_uniform",
-    "select_and_gather_add", "device_put", "ppermute", "all_gather", "all_to_all", "pbroadcast", "pvary", "empty",
-    "empty2", "axis_index",
+    "select_and_gather_add", "ppermute", "empty", "empty2", "axis_index",
 }  # fmt: skip
 
 # Without parameters that name a format: they run in float32 on float32 operands.
@@ -107,7 +107,7 @@ def _fits(integer: Any, dtype: Any) -> bool:
 
 def _of_sum(name: str, terms: int, pairwise: bool, operand: int, avals: Sequence[Any], out: Any) -> Roundings | None:
     if terms <= 1 and name not in _CONTRACTIONS:
-        return None if name == "reduce_sum" else Roundings()
+        return None if name in ("reduce_sum", "psum", "reduce_scatter") else Roundings()
     share = _PRODUCTS if name in _CONTRACTIONS else 1.0
     per_term, of_result = (factor * share * ROUNDING for factor in partial_sums(terms, pairwise))
     if name in _CONTRACTIONS and format_of(avals[operand].dtype).digits < 24:
@@ -157,6 +157,8 @@ _TERMS: dict[str, Callable[..., tuple[int, bool, int]]] = {
     "dot_general": _product, "conv_general_dilated": _convolution,
     "scatter-add": _added, "scatter_add": _added, "scatter-sub": _added, "scatter_sub": _added,
     "fft": _transform,
+    "psum": lambda params, x: (added(params["axes"], params["axis_index_groups"], x.shape), False, 0),
+    "reduce_scatter": lambda params, x: (params["axis_size"], False, 0),
     **dict.fromkeys(("cholesky", "lu", "geqrf", "householder_product", "qr", "eigh", "svd"), _dense),
     "triangular_solve": _dense,
 }  # fmt: skip

@@ -17,6 +17,7 @@ from precjax import platforms
 from precjax._annotated import Annotated, Known
 from precjax._ball import Ball, subnormal
 from precjax._binding import bind
+from precjax._devices import same_type
 from precjax._facts import folded
 from precjax._registry import MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
@@ -61,8 +62,14 @@ class RuleModel(ErrorModel):
         """The error that several errors from different sources make together; None stands for exactly zero."""
 
     @abc.abstractmethod
-    def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
-        """The same for an array of errors, which `add` would sum as the primitive sums values."""
+    def accumulate(self, add: Callable[[Any], Any], errors: Any, names: tuple[Any, ...] = ()) -> Any:
+        """The same for an array of errors, which `add` would sum as the primitive sums values.
+
+        Args:
+            add: sums an array.
+            errors: what is summed.
+            names: of the axes of devices over which `add` sums besides.
+        """
 
     @abc.abstractmethod
     def without(self, total: Any, part: Any) -> Any:
@@ -143,6 +150,10 @@ class RuleModel(ErrorModel):
             error = where(subnormal(jnp.asarray(x.value)), platforms.current().read_loss(dtype), error)
         return x._replace(error=error)
 
+    def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
+        """With the largest error of any copy."""
+        return x if x.error is None else x._replace(error=lax.pmax(never_nan(x.error), names))
+
     def doubt(self, x: Annotated) -> Any:
         """A decision is in doubt where its error is not zero."""
         return None if x.error is None else lax.ne(x.error, jnp.zeros((), x.error.dtype))
@@ -163,7 +174,8 @@ class RuleModel(ErrorModel):
         if not self.supports(eqn):
             return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
         rule = find(eqn.primitive.name, _is_complex(eqn))
-        return list(zip(outs, rule(self, operands, outs, **eqn.params), strict=True))
+        errors = rule(self, operands, outs, **eqn.params)
+        return [(v, None if e is None else same_type(e, v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(
         self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]

@@ -96,9 +96,9 @@ class Probabilistic(RuleModel):
         root = lax.sqrt(plus(*(lax.square(lax.mul(t, unit)) for t in arrays)))
         return plus(lax.mul(largest, root), constants)
 
-    def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
-        """Root of the sum of squares."""
-        scaled, scale = _unit(errors)
+    def accumulate(self, add: Callable[[Any], Any], errors: Any, names: tuple[Any, ...] = ()) -> Any:
+        """Root of the sum of squares; all devices measure in one unit."""
+        scaled, scale = _unit(errors, names)
         return lax.mul(lax.sqrt(add(lax.square(scaled))), scale)
 
     def without(self, total: Any, part: Any) -> Any:
@@ -181,10 +181,11 @@ def _invertible(dtype: Any) -> tuple[Any, Any]:
     return tuple(np.asarray(limit, dtype) for limit in (smallest, 2.0**-6 / smallest))
 
 
-def _unit(x: Any) -> tuple[Any, Any]:
-    """x over its largest finite element, so that squares neither underflow nor overflow; that element."""
+def _unit(x: Any, names: tuple[Any, ...] = ()) -> tuple[Any, Any]:
+    """x over its largest finite element, on any device, so that squares neither vanish nor overflow; that element."""
     least = format_of(x.dtype).smallest_normal
     scale = jnp.max(where(less(x, np.inf), x, 0.0), initial=least)
+    scale = lax.pmax(scale, names) if names else scale
     scaled = lax.div(x, jnp.broadcast_to(scale, x.shape))
     # Nothing may vanish: a small error is not zero.
     floor = 2.0 ** (math.floor(math.log2(least)) // 2 + 1)

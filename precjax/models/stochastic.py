@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from scipy import special
 
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._binding import bind
 from precjax._random_rounding import (
@@ -88,6 +89,7 @@ class Stochastic(Bare):
     precision: Mapping[str, int] | None = dataclasses.field(default=None, hash=False)
 
     differentiable: ClassVar[bool] = False
+    typed: ClassVar[bool] = False  # the number of a run is an index along an axis that no mesh has
     fields: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -130,6 +132,7 @@ class Stochastic(Bare):
         """The primitive itself, its result rounded at random."""
         if not repeatable(eqn):
             return []
+        eqn = compat.untyped(eqn)
         ages = [x.error for x in operands if x.error is not None]
         noise = None if is_cast(eqn) else roundings(eqn)
         rounds = noise is not None or self._narrows(eqn)

@@ -48,7 +48,7 @@ class WorstCase(RuleModel):
         """Their sum."""
         return plus(*terms)
 
-    def accumulate(self, add: Callable[[Any], Any], errors: Any) -> Any:
+    def accumulate(self, add: Callable[[Any], Any], errors: Any, names: tuple[Any, ...] = ()) -> Any:
         """Their sum."""
         return add(errors)
 

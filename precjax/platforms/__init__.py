@@ -12,6 +12,11 @@ says (jaxlib 0.12.0, x86-64); rows that say "sampled" are maxima over some ten t
 therefore measured, not proved; `tests/measure_ulps.py` and `tests/measure_special.py` measure again on the machine at
 hand.
 
+`products.csv` says what matrix products and convolutions of float32 do on each platform, from documents: how much they
+round their operands by default, in how many units each addition is rounded, and whether convolutions obey the
+componentwise bound of inner products (Winograd's and FFT's do not). It holds platforms without a table of ulps too, so
+that what is known of them is written down; bounds are refused there all the same.
+
 `cpu_complex.csv` holds the same for complex numbers, |value - exact| in moduli. Its scales follow the formulas that XLA
 uses: ``branch`` |f|, and the root of the smallest normal number next to a root of f; ``growth`` exp |Re z| (1 +
 |Re z|); ``tangent`` 1 + |f| + |f|**2; ``pole`` |f| + |f|**2; ``logarithmic`` |f| (1 + |w| (1 + |log z|)) for z**w;
@@ -30,7 +35,7 @@ import jax
 import jax.numpy as jnp
 
 from precjax import _jax_compat as compat
-from precjax._rounding import format_of
+from precjax._rounding import format_of, is_inexact
 
 
 class Accuracy(NamedTuple):
@@ -40,6 +45,20 @@ class Accuracy(NamedTuple):
     scale: str
 
 
+class Product(NamedTuple):
+    """What products of float32 matrices do at one precision.
+
+    Attributes:
+        operand: the largest relative error of what an operand is rounded to before it is multiplied.
+        sums: the units in the last place that each addition may lose, in unit roundoffs of the accumulator.
+        componentwise: whether convolutions are sums of products, in any order.
+    """
+
+    operand: float
+    sums: float
+    componentwise: bool
+
+
 class Platform(NamedTuple):
     """A platform on which bounds are proved.
 
@@ -47,17 +66,26 @@ class Platform(NamedTuple):
         name: as ``jax.default_backend()`` gives it.
         table: (primitive, dtype name) -> Accuracy.
         flushing: dtypes whose subnormal operands and results may be taken as 0.
+        products: precision -> `Product`.
         merges_constants: whether plain programs compute (x + c) + d as x + (c + d): jaxlib 0.10.2 does, 0.12 does not.
     """
 
     name: str
     table: dict[tuple[str, str], Accuracy]
     flushing: frozenset[str]
+    products: dict[str, Product]
     merges_constants: bool
 
     def accuracy(self, primitive: str, dtype: Any) -> Accuracy | None:
         """The row of a primitive in a format, None if it was never measured."""
         return self.table.get((primitive, jnp.dtype(dtype).name))
+
+    def product(self, precision: Any, *dtypes: Any) -> Product:
+        """What a product does at the precision that an equation names; its operands keep their bits but in float32."""
+        both = precision if isinstance(precision, tuple) else (precision, precision)
+        rows = [self.products["DEFAULT" if p is None else getattr(p, "name", p)] for p in both]
+        wide = any(is_inexact(dtype) and format_of(dtype).digits == 24 for dtype in dtypes)
+        return rows[0]._replace(operand=max(row.operand for row in rows) if wide else 0.0)
 
     def read_loss(self, dtype: Any) -> float:
         """What reading a subnormal operand as 0 may lose: both parts of a complex one."""
@@ -95,14 +123,26 @@ def platform(name: str) -> Platform:
         UnknownPlatformError: if there is no table for it.
     """
     source = resources.files(__name__) / f"{name}.csv"
-    if not source.is_file():
+    if not (source.is_file() and products(name)):
         raise UnknownPlatformError(
             f"platform {name!r} has no table of ulps, so no bound can be proved on it. Run on the CPU "
-            f"(jax.config.update('jax_platforms', 'cpu')), or measure the platform and add platforms/{name}.csv"
+            f"(jax.config.update('jax_platforms', 'cpu')), certify its results there with "
+            f"precjax.Certified(device='cpu'), or measure it: tests/measure_ulps.py --write writes platforms/{name}.csv"
         )
     table = _rows(source) | _rows(source.with_name(f"{name}_complex.csv"))
     # float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
-    return Platform(name, table, frozenset({"float32", "float64", "bfloat16"}), compat.jaxlib_before("0.12"))
+    flushing = frozenset({"float32", "float64", "bfloat16"})
+    return Platform(name, table, flushing, products(name), compat.jaxlib_before("0.12"))
+
+
+def products(name: str) -> dict[str, Product]:
+    """What is documented of a platform's matrix products, by precision; empty if nothing is."""
+    rows = csv.DictReader((resources.files(__name__) / "products.csv").read_text().splitlines())
+    return {
+        row["precision"]: Product(float(row["operand"]), float(row["sums"]), row["convolutions"] == "yes")
+        for row in rows
+        if row["platform"] == name
+    }
 
 
 def _rows(source: Any) -> dict[tuple[str, str], Accuracy]:

@@ -52,7 +52,8 @@ same_for_complex(
     "unstack", "tile", "stop_gradient", "sharding_constraint", "name", "neg", "conj", "optimization_barrier", "pvary",
     "empty", "empty2", "concatenate", "stack", "pad", "gather", "dynamic_slice", "dynamic_update_slice", "scatter",
     "scatter-add", "scatter-sub", "scatter_add", "scatter_sub", "select_n", "reduce_sum", "cumsum", "reduce_window_sum",
-    "iota",
+    "iota", "psum", "psum_invariant", "reduce_scatter", "all_gather", "all_gather_invariant", "all_to_all", "ppermute",
+    "pbroadcast", "reshard", "device_put", "layout_constraint",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import complex_rule, refusal, rule
-from precjax._rounding import error_dtype, format_of, is_inexact, magnitude, plus, stored, times, where
+from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, magnitude, plus, stored, times, where
 from precjax.rules.integer import combine_integers
 
 
@@ -110,17 +110,33 @@ def _preset(precision: Any) -> str | None:
     return None if isinstance(precision, (type(None), tuple, lax.Precision)) or name in _FULL_PRECISION else str(name)
 
 
-def _input_rounding(precision: Any) -> float:
-    """Unit roundoff of what a preset does to the operands (on a CPU it may leave them alone)."""
+def _arithmetic(precision: Any, *dtypes: Any) -> platforms.Product:
+    """What a preset, or else the platform, does to operands (which a CPU may leave alone all the same) and to sums."""
     name = _preset(precision)
-    return 0.0 if name is None else _ROUNDED[name]
+    if name is None:
+        named = "HIGHEST" if str(getattr(precision, "name", precision)) in _FULL_PRECISION[1:] else precision
+        return platforms.current().product(named, *dtypes)
+    return platforms.current().product("HIGHEST", *dtypes)._replace(operand=_ROUNDED[name])
+
+
+def _bilinear(
+    product: Any, norms: Any, terms: int, roundings: int, precision: Any, operands: Sequence[Annotated]
+) -> Bilinear:
+    """With the arithmetic of the platform, which goes by the format of the operands."""
+    arithmetic = _arithmetic(precision, *(dtype_of(x.value) for x in operands[:2]))
+    return Bilinear(product, norms, terms, math.ceil(roundings * arithmetic.sums), arithmetic.operand)
 
 
 @refusal("dot_general", "conv_general_dilated", "ragged_dot_general")
 def _unknown_algorithm(eqn: Any) -> str | None:
     name = _preset(eqn.params["precision"])
     known = ", ".join((*_FULL_PRECISION, *_ROUNDED))
-    return None if name is None or name in _ROUNDED else f"algorithm {name} is none of {known}"
+    if name is not None and name not in _ROUNDED:
+        return f"algorithm {name} is none of {known}"
+    convolution = eqn.primitive.name == "conv_general_dilated"
+    if convolution and not _arithmetic(eqn.params["precision"], eqn.invars[0].aval.dtype).componentwise:
+        return "the platform may compute it by Winograd's algorithm or by FFT, which obey no bound number by number"
+    return None
 
 
 @rule("dot_general")
@@ -131,18 +147,25 @@ def dot_general(
     *,
     dimension_numbers: Any,
     precision: Any,
+    out_sharding: Any,
 ) -> list[Any]:
     """Any batch and contracting dimensions."""
-    return [_dot(model, operands, outs[0], dimension_numbers, precision, lambda terms: terms)]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, lambda terms: terms)]
 
 
 @complex_rule("dot_general")
 def complex_dot_general(
-    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dimension_numbers: Any, precision: Any
+    model: Any,
+    operands: Sequence[Annotated],
+    outs: Sequence[Any],
+    *,
+    dimension_numbers: Any,
+    precision: Any,
+    out_sharding: Any,
 ) -> list[Any]:
     """As of real numbers, with more roundings."""
     roundings = lambda terms: math.ceil(2 * math.sqrt(2) * terms)  # noqa: E731
-    return [_dot(model, operands, outs[0], dimension_numbers, precision, roundings)]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, roundings)]
 
 
 def _dot(
@@ -151,6 +174,7 @@ def _dot(
     out: Any,
     dimension_numbers: Any,
     precision: Any,
+    out_sharding: Any,
     roundings: Callable[[int], int],
 ) -> Any:
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
@@ -159,7 +183,10 @@ def _dot(
     terms = max(math.prod(shape_a[i] for i in contract_a), 1)
 
     def product(x: Any, y: Any) -> Any:
-        return lax.dot_general(x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype)
+        return lax.dot_general(
+            x, y, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=dtype,
+            out_sharding=out_sharding,
+        )  # fmt: skip
 
     if not is_inexact(out.dtype):
         return _integer_dot(model, operands, out, product)
@@ -178,7 +205,7 @@ def _dot(
         return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
     return bilinear_error(
-        model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms), _input_rounding(precision))
+        model, operands, out, _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands)
     )
 
 
@@ -257,7 +284,7 @@ def _convolution(
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
     return bilinear_error(
-        model, operands, out, Bilinear(product, (norm_a, norm_b), terms, roundings(terms), _input_rounding(precision))
+        model, operands, out, _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands)
     )
 
 
@@ -283,6 +310,6 @@ def ragged_dot_general(
             preferred_element_type=dtype, group_offset=group_offset,
         )  # fmt: skip
 
-    error = bilinear_error(model, [left, right], out, Bilinear(product, None, terms, terms, _input_rounding(precision)))
+    error = bilinear_error(model, [left, right], out, _bilinear(product, None, terms, terms, precision, [left, right]))
     doubt = model.doubt(sizes)
     return [error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)]

@@ -17,9 +17,9 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Known
+from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
-from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_inexact
 
 
@@ -27,7 +27,9 @@ from precjax._rounding import dtype_of, is_inexact
 def jit(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """One jitted function per jaxpr and signature: a block called 24 times is transformed, traced and lowered once."""
     params = eqn.params
-    return run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
+    operands = placed(operands, params["in_shardings"])
+    results = run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
+    return placed(results, params["out_shardings"])
 
 
 @control("closed_call", "core_call", "call", "eval_jaxpr", "composite", "xla_metadata_call", "compute_on", "fused_call")
@@ -60,7 +62,7 @@ def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[A
 def _with_derivative_of(
     model: Any, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]
 ) -> list[Annotated]:
-    if eqn.effects or not model.differentiable:
+    if compat.effects(eqn) or not model.differentiable:
         return results
     originals = compat.bind(eqn, [x.value for x in operands])
     return [
@@ -97,15 +99,6 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
     return _with_derivative_of(model, eqn, operands, results)
 
 
-@control("shard_map")
-def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """Not yet."""
-    raise MissingRuleError(
-        f"shard_map at {compat.source_line(eqn)}: errors are not sharded yet. Track the function inside "
-        f"the shard_map instead: jax.shard_map(precjax.track(f), ...)"
-    )
-
-
 @control("cond")
 def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A switch; where its index is in doubt, one more branch runs all of them and covers every outcome."""
@@ -117,6 +110,7 @@ def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     if platforms is not None:
         return unflatten(outputs, compat.platform_switch(platforms, branches, *flatten(rest)))
     doubt = model.doubt(index)
+    doubt = None if doubt is None else agreed(doubt, eqn.params["branches"])
     which = lax.convert_element_type(index.value, jnp.int32)
     which = lax.clamp(np.int32(0), which, np.int32(len(branches) - 1))
     if doubt is None:

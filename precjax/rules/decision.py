@@ -66,12 +66,12 @@ def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 
 def one_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     """Along which lines one number alone may be the extreme one."""
-    return _alone(candidates(_ball(x), sign, axes), axes)
+    return _alone(candidates(_ball(x), sign, best_along(axes)), axes)
 
 
 def only_candidate(x: Annotated, sign: float, axes: tuple[int, ...]) -> Any:
     """Which numbers alone may be the extreme one along the axes."""
-    possible = candidates(_ball(x), sign, axes)
+    possible = candidates(_ball(x), sign, best_along(axes))
     return lax.bitwise_and(possible, _alone(possible, axes))
 
 
@@ -86,11 +86,19 @@ def _alone(possible: Any, axes: tuple[int, ...]) -> Any:
     return lax.broadcast_in_dim(lax.eq(count, jnp.ones_like(count)), possible.shape, kept)
 
 
-def candidates(x: Ball, sign: float, axes: tuple[int, ...]) -> Any:
-    """Which numbers may be the largest (sign 1) or smallest (-1) along the axes; NaN is one."""
+def candidates(x: Ball, sign: float, best: Callable[[Any], Any]) -> Any:
+    """Which numbers may be the largest (sign 1) or smallest (-1) of those that `best` compares; NaN is one."""
     top, bottom = (x.high, x.low) if sign > 0 else (lax.neg(x.low), lax.neg(x.high))
-    best = lax.broadcast_in_dim(lax.reduce_max(bottom, axes), top.shape, [i for i in range(top.ndim) if i not in axes])
-    return lax.bitwise_not(lax.lt(top, best))
+    return lax.bitwise_not(lax.lt(top, best(bottom)))
+
+
+def best_along(axes: tuple[int, ...]) -> Callable[[Any], Any]:
+    """The largest number along the axes, in the place of each of them."""
+
+    def best(x: Any) -> Any:
+        return lax.broadcast_in_dim(lax.reduce_max(x, axes), x.shape, [i for i in range(x.ndim) if i not in axes])
+
+    return best
 
 
 @rule("lt", "le", "gt", "ge")

@@ -36,7 +36,7 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.decision import candidates
+from precjax.rules.decision import best_along, candidates
 from precjax.rules.integer import combine_integers
 
 _LONG = 1 << 16  # terms beyond which a bound's own sum is taken in two stages
@@ -50,13 +50,17 @@ def summed(
     out: Any,
     steps: int | None = None,
     pairwise: bool = False,
+    names: tuple[Any, ...] = (),
 ) -> Any:
-    """The error of a sum: `add` sums an array of errors as the primitive sums values, in `steps` additions a term."""
+    """The error of a sum: `add` sums an array of errors as the primitive sums values, in `steps` additions a term.
+
+    It may sum over devices as well, along axes with these names.
+    """
     one_sign = x.operand.known.low >= 0 or x.operand.known.high <= 0
     rounding, of_result = model.sum_rounding(terms, out.dtype, pairwise, one_sign)
     # Subnormal terms that are read as 0 are among the underflows.
     weights = model.join(x.error, times(plus(x.size, x.reach), rounding) if rounding else None)
-    moved = None if weights is None else model.accumulate(add, stored(weights))
+    moved = None if weights is None else model.accumulate(add, stored(weights), names)
     moved = times(moved, 1 + 2 * of_result) if one_sign else moved  # an execution's result differs by that
     final = times(magnitude(out, x.dtype), of_result) if of_result else None
     steps = terms if steps is None else steps
@@ -143,24 +147,43 @@ def product_error(
 @rule("reduce_max")
 def reduce_max(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """The largest error among the terms that may be the maximum."""
-    return [_extreme(operands[0], outs[0], tuple(axes), 1.0)]
+    return [_extreme_along(operands[0], outs[0], tuple(axes), 1.0)]
 
 
 @rule("reduce_min")
 def reduce_min(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """As reduce_max."""
-    return [_extreme(operands[0], outs[0], tuple(axes), -1.0)]
+    return [_extreme_along(operands[0], outs[0], tuple(axes), -1.0)]
 
 
-def _extreme(operand: Annotated, out: Any, axes: tuple[int, ...], sign: float) -> Any:
-    """XLA's large maxima drop NaN: candidates are compared so that a NaN is one, and errors hold no NaN."""
+def _extreme_along(operand: Annotated, out: Any, axes: tuple[int, ...], sign: float) -> Any:
+    return extreme(operand, out, sign, best_along(axes), lambda e: lax.reduce_max(e, axes))
+
+
+def extreme(
+    operand: Annotated, out: Any, sign: float, best: Callable[[Any], Any], largest: Callable[[Any], Any]
+) -> Any:
+    """The error of an extreme: that of the candidate with the largest one.
+
+    XLA's large maxima drop NaN: candidates are compared so that a NaN is one, and errors hold no NaN.
+
+    Args:
+        operand: what is compared.
+        out: the extreme.
+        sign: 1 for a maximum, -1 for a minimum.
+        best: the largest of the numbers that are compared with each other, in the place of each of them.
+        largest: the largest of them, in the shape of the result.
+
+    Returns:
+        The error; None if it is exact.
+    """
     x = Ball(operand, error_dtype(out.dtype))
     error = read_error(x)
     if error is None or not is_inexact(out.dtype) and x.exact:
         return None
     error = never_nan(jnp.broadcast_to(error, operand.value.shape))
-    possible = where(candidates(x, sign, axes), error, 0.0)
-    return where(lax.eq(out, out), reordered(lax.reduce_max(possible, axes)), np.inf)
+    possible = where(candidates(x, sign, best), error, 0.0)
+    return where(lax.eq(out, out), reordered(largest(possible)), np.inf)
 
 
 @rule("reduce_and", "reduce_or", "reduce_xor")

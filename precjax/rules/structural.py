@@ -10,8 +10,8 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import primitives
 
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._binding import in_rows
 from precjax._registry import rule
@@ -21,29 +21,22 @@ from precjax._rounding import as_error, dtype_of, error_dtype
 def defmove(*names: str) -> None:
     """Registers primitives that move the elements of their first operand; the other operands must be exact (shapes)."""
     for name in names:
-        rule(name)(_mover(name))
+        if (primitive := compat.primitive(name)) is not None:
+            rule(name)(_mover(primitive))
 
 
-def _mover(name: str) -> Any:
+def _mover(primitive: Any) -> Any:
     def move(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
         error = operands[0].error
         if error is None:
             return [None] * len(outs)
-        moved = _PRIMITIVES[name].bind(error, *(x.value for x in operands[1:]), **params)
-        return list(moved) if isinstance(moved, (list, tuple)) else [moved]
+        moved = primitive.bind(error, *(x.value for x in operands[1:]), **params)
+        return list(moved) if primitive.multiple_results else [moved]
 
     return move
 
 
-def _primitive(name: str) -> Any:
-    return getattr(primitives, f"{name}_p", None) or getattr(lax, f"{name}_p", None)
-
-
-_MOVED = (
-    "broadcast_in_dim", "reshape", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile",
-)  # fmt: skip
-_PRIMITIVES = {name: _primitive(name) for name in _MOVED}
-defmove(*(name for name, primitive in _PRIMITIVES.items() if primitive is not None))
+defmove("broadcast_in_dim", "reshape", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile")
 
 
 @rule("transpose")
@@ -61,8 +54,7 @@ def passes(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 
 @rule(
     "optimization_barrier", "pvary", "device_put", "reshard", "layout_constraint", "with_memory_space_constraint",
-    "relayout", "pin", "unpin", "preduced", "shard_alike", "xla_metadata_value", "reduced_vary_cast",
-    "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
+    "relayout", "pin", "unpin", "shard_alike", "xla_metadata_value",
 )  # fmt: skip
 def passes_all(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Each result is its operand."""
