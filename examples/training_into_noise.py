@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import precjax
 
-WIDTHS, FORMATS, RATE = (1, 2, 4, 8, 16, 32), ("bfloat16", "float32", "float64"), 0.125
+WIDTHS, FORMATS, RATE = (1, 2, 4, 8, 16, 32), ("bfloat16", "float32", "float64"), 0.25
 FIELDS = ("format", "width", "network", "step", "gradient_bits", "change_bits", "loss", "rises", "swing")
 
 
