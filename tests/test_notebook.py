@@ -10,14 +10,14 @@ FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
 
 
 def results(name):
-    """The text of each code cell's output; the file has stored as many."""
+    """The text of each code cell's output; the file itself must have stored some."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Jupyter's packages
         import nbformat
         from nbclient import NotebookClient
 
         notebook = nbformat.read(FOLDER / name, as_version=4)
-        assert all(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+        assert any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")
         place = {"metadata": {"path": str(FOLDER)}}
         NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -35,7 +35,7 @@ def test_first_steps():
 
 # What a run must show, cell by cell, as far as it does not depend on the machine.
 SHOWN = {
-    "where_the_bits_go.ipynb": (r"Tracked\(3\.", "log loses", "exp", r"Tracked\(2\.7662", "PrecisionError", "2.766"),
+    "where_the_bits_go.ipynb": (r"Tracked\(3\.", "log loses", "exp", r"Tracked\(2\.7662", r"PrecisionError\n2\.766"),
     "which_model_of_error.ipynb": ("certified", "1 .*2 .*4 ", r"\d"),
     "flax_training_to_report.ipynb": (r"right: 1", "96 of 96", "start: median 2.*trained: median 1", "layers_0", "Sequential/layers_0"),
     "write_your_own_rule.ipynb": ("MissingRuleError", r"Tracked\(1\.31326\?\?\).*\n.*1\.31326", "True\nhalf of it does not"),
