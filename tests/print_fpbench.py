@@ -3,7 +3,8 @@
 The published bounds (`fpbench_bounds.csv`, whose columns name their tools) are suprema over a box; ours are the largest of sampled
 points of the same box, from one run at each. So ours say less about the box and more about the run: a reader compares
 how far either lies above the largest error sampled. Only tools whose inputs are exact and whose boxes are those of
-FPBench count as published: Daisy, which rounds inputs and changes ranges, is left out.
+FPBench count as published: Daisy, which rounds inputs and changes ranges, is left out. The bounds are those that the makers of
+FPTaylor, Fluctuat and PRECiSA publish for the programs of FPBench.
 """
 
 import csv
