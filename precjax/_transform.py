@@ -192,8 +192,8 @@ def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_cas
         model: as in `track`.
 
     Returns:
-        A function of the same arguments (values, or `Tracked`) that returns sorted lines ``"primitive at file.py:12
-        (function)"``; empty if every primitive has a rule.
+        A function of the same arguments (values, or `Tracked`) that returns sorted lines, none if every primitive has
+        a rule: ``"primitive at file.py:12 (function)"``.
 
     Example:
         >>> import jax.numpy as jnp, precjax

@@ -10,10 +10,13 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
-def printed(name, capsys):
+def printed(name, capsys, **size):
+    """What an example prints; of its own size, if none is given."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        names = runpy.run_path(str(EXAMPLES / name), run_name="example" if size else "__main__")
+        if size:
+            names["main"](**size)
     return capsys.readouterr().out
 
 
@@ -45,6 +48,57 @@ def test_across_platforms(capsys):
     """TF32 is not explained by the bound of float32, but by its own; a bug is explained by neither."""
     verdicts = re.findall(r"^(NOT )?explained by rounding", printed("across_platforms.py", capsys), re.M)
     assert verdicts == ["NOT ", "", "NOT ", "NOT "]
+
+
+def test_identities(capsys):
+    """What is no identity is told from rounding, be it 1e-5 in a denominator."""
+    lines = printed("identities.py", capsys, size=4).splitlines()[1:]
+    broken = [line for line in lines if "no identity" in line]
+    assert len(lines) == 12 and len(broken) == 4
+    assert all(re.search("causal|eps=1e-5|padded", line) for line in broken)
+
+
+def test_recurrences(capsys):
+    """The last bit goes no sooner than the proved bound says, and the limit is the wrong one."""
+    lines = printed("recurrences.py", capsys, length=24).splitlines()[1:]
+    steps = [[int(n) for n in re.findall(r"\d+", line.split("float32")[-1].split("float64")[-1])[:3]] for line in lines]
+    assert len(steps) == 4 and all(bound <= seen for bound, _, seen in steps)
+    assert lines[2].endswith("100.0000, 5.9896")
+
+
+def test_ode(capsys):
+    """Truncation falls with the order of the method, and the best step is neither the largest nor the smallest."""
+    best = [int(n) for n in re.findall(r"best: (\d+) steps", printed("ode.py", capsys, most=13))]
+    assert len(best) == 3 and best[0] > best[1] > best[2] > 2
+
+
+def test_batch_invariance(capsys):
+    *rows, last = printed("batch_invariance.py", capsys, width=64, depth=2, batches=(1, 2, 8)).splitlines()[1:]
+    assert len(rows) == 3 and all(row.endswith("  rounding") for row in rows)
+    assert "NOT rounding" in last
+
+
+def test_interpretability(capsys):
+    small = {"count": 64, "steps": 20, "points": 2, "shown": 1, "runs": [("bfloat16", "certified")]}
+    lines = printed("interpretability.py", capsys, **small).splitlines()[2:]
+    bits = [float(line[44:56]) for line in lines]
+    assert len(bits) == 3 and all(2 < b <= 8 for b in bits)
+
+
+def test_adversarial(capsys, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    small = {"count": 64, "steps": 20, "shown": 2, "bisections": 12, "runs": [("float32", "worst_case")]}
+    turned, band, ratio = map(float, printed("adversarial.py", capsys, **small).splitlines()[1].split()[2:])
+    assert 0 < band < turned / 100 and ratio > 100
+
+
+def test_training_into_noise(capsys, tmp_path):
+    """bfloat16 loses the change of the loss within the steps, float32 does not."""
+    out = tmp_path / "rows.csv"
+    text = printed("training_into_noise.py", capsys, widths=(2, 4), each=2, steps=400, checkpoints=6, formats=("bfloat16", "float32"), out=out)
+    lines = [line.split() for line in text.splitlines()[1:]]
+    assert [line[4] for line in lines] == ["100%"] * 2 + ["0%"] * 2
+    assert len(out.read_text().splitlines()) == 1 + 2 * 4 * 6
 
 
 @pytest.mark.parametrize("table", ["README.md", "examples/README.md"])

@@ -1,10 +1,12 @@
 """The FPBench programs, in one compiled function per format: every bound holds, and certificates are as good as the truth."""
 
 import contextlib
+import re
 
 import fpbench
 import jax
 import numpy as np
+import print_fpbench
 import pytest
 
 import precjax
@@ -55,3 +57,14 @@ def test_shadow_sees_the_same_errors():
     shadow, certified = (precjax.track(suite, model=model)(arguments) for model in ("shadow", "certified"))
     for name in arguments:
         np.testing.assert_allclose(np.abs(shadow.error[name]), certified.error[name], rtol=1e-3, atol=1e-12, err_msg=name)
+
+
+def test_table_of_published_bounds(capsys):
+    """No violation; the bounds of most programs are tighter than the best published ones, and classic cases are enclosed."""
+    with jax.enable_x64(True):
+        print_fpbench.main(20)
+        cases = print_fpbench.classics()
+    tighter, programs = map(int, re.search(r"bound: (\d+) of (\d+);", capsys.readouterr().out).groups())
+    assert programs == 25 and tighter > programs / 2
+    for name, tracked, true in cases:
+        assert abs(float(true - tracked.value.item())) <= float(tracked.error), name

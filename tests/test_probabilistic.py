@@ -143,3 +143,13 @@ def test_compositions():
 def test_confidence_is_a_probability(confidence):
     with pytest.raises(ValueError, match="confidence=.*between 0 and 1"):
         precjax.Probabilistic(confidence=confidence)
+
+
+def test_float32_constants_where_float64_is_enabled():
+    """A constant's size is a Python float, which is a float64 there; the error stays a float32 and the same."""
+    x = precjax.rounded(np.float32(0.3))
+    plain = precjax.track(lambda x: 1 - x, model="probabilistic")(x)
+    with jax.enable_x64(True):
+        wide = precjax.track(lambda x: 1 - x, model="probabilistic")(x)
+    assert wide.error.dtype == plain.error.dtype == np.float32
+    np.testing.assert_array_equal(wide.error, plain.error)

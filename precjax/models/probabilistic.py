@@ -144,7 +144,9 @@ class Probabilistic(RuleModel):
     def add(self, out: Any, a: Ball, b: Ball) -> Any:
         """Root of the sum of squares; errors add up where an operand is nearly lost, or may be the same every time."""
         # A loop that adds one exact number again and again rounds the same way as long as the exponent stays.
-        smaller = jnp.broadcast_to(lax.min(*jnp.broadcast_arrays(a.size, b.size)), out.shape)
+        # The size of a constant is a Python float.
+        sizes = jnp.broadcast_arrays(*(jnp.asarray(x.size, a.dtype) for x in (a, b)))
+        smaller = jnp.broadcast_to(lax.min(*sizes), out.shape)
         rounding = times(lax.abs(out).astype(a.dtype), self.unit(out.dtype))
         systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(a.dtype).smallest_normal)
         if a.exact != b.exact:

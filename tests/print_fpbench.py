@@ -1,0 +1,127 @@
+"""``python tests/print_fpbench.py``: our bounds in float64 beside the best published ones, and classic hard cases.
+
+The published bounds (`fpbench_bounds.csv`, whose columns name their tools) are suprema over a box; ours are the largest of sampled
+points of the same box, from one run at each. So ours say less about the box and more about the run: a reader compares
+how far either lies above the largest error sampled. Only tools whose inputs are exact and whose boxes are those of
+FPBench count as published: Daisy, which rounds inputs and changes ranges, is left out. The bounds are those that the makers of
+FPTaylor, Fluctuat and PRECiSA publish for the programs of FPBench.
+"""
+
+import csv
+import pathlib
+import sys
+
+import fpbench
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import precjax
+from precjax.testing import exact
+
+BOUNDS = pathlib.Path(__file__).with_name("fpbench_bounds.csv")
+TOOLS = ("fptaylor_ci_abs", "fptaylor_r2f_b_abs", "fptaylor_trans_a_abs", "fluctuat_col2_abs", "precisa_stable_abs")
+EXACT = np.frompyfunc(lambda value, true: abs(float(true - value)), 2, 1)
+
+
+def published():
+    """The best bound and its tool, of each of our programs that has one in binary64."""
+    best, text = {}, BOUNDS.read_text()
+    for row in csv.DictReader(text.splitlines()):
+        bounds = [(float(row[tool]), tool.split("_")[0]) for tool in TOOLS if row[tool]]
+        if bounds and row["precision"].startswith("binary64") and row["name"] in fpbench.PROGRAMS:
+            best[row["name"]] = min(bounds)
+    return best
+
+
+def compare(points, seed=0):
+    """A record per program: name, our bound, the largest error sampled, the published bound, its tool."""
+    random, best = np.random.default_rng(seed), published()
+    arguments = {name: tuple(random.uniform(*r, points) for r in fpbench.PROGRAMS[name].ranges) for name in best}
+    run = jax.jit(precjax.track(lambda a: {n: fpbench.PROGRAMS[n].f(*x) for n, x in a.items()}))(arguments)
+    records = []
+    for name, (bound, tool) in best.items():
+        errors = EXACT(np.asarray(run.value[name]), exact(fpbench.PROGRAMS[name].f, *arguments[name])).astype(float)
+        ours = np.asarray(run.error[name])
+        assert np.all(errors <= ours), name
+        records.append((name, ours.max(), errors.max(), bound, tool))
+    return records
+
+
+def variance(x):
+    """By the formula of one pass."""
+    return (jnp.sum(x * x) - jnp.sum(x) ** 2 / len(x)) / (len(x) - 1)
+
+
+def two_pass(x):
+    """By the formula of two passes."""
+    return jnp.sum((x - jnp.sum(x) / len(x)) ** 2) / (len(x) - 1)
+
+
+def rump(a, b):
+    """Rump 1988."""
+    b2 = b * b
+    b4 = b2 * b2
+    return 333.75 * (b4 * b2) + a * a * (11 * a * a * b2 - b4 * b2 - 121 * b4 - 2) + 5.5 * (b4 * b4) + a / (2 * b)
+
+
+def heron(a, b, c):
+    """The area of a triangle by its half perimeter."""
+    s = (a + b + c) / 2
+    return jnp.sqrt(s * (s - a) * (s - b) * (s - c))
+
+
+def kahan(a, b, c):
+    """The same, for sides in falling order."""
+    return jnp.sqrt((a + (b + c)) * (c - (a - b)) * (c + (a - b)) * (a + (b - c))) / 4
+
+
+def muller(x, y):
+    """Ten steps of the recurrence that every finite precision loses."""
+    for _ in range(9):
+        x, y = y, 111 - (1130 - 3000 / x) / y
+    return y
+
+
+NEEDLE = (100000.0, 99999.99979, 0.00029)
+ACCURACY = np.array([1000000.2] + [1000000.1, 1000000.3] * 500)
+CASES = {
+    "Rump's polynomial": (rump, (77617.0, 33096.0)),
+    "Muller's recurrence, step 10": (muller, (5.5, 61 / 11)),
+    "needle triangle, Heron": (heron, NEEDLE),
+    "needle triangle, Kahan": (kahan, NEEDLE),
+    "NIST NumAcc3 variance, one pass": (variance, (ACCURACY,)),
+    "NIST NumAcc3 variance, two passes": (two_pass, (ACCURACY,)),
+    "log(1 + x) at 1e-4": (lambda x: jnp.log(1 + x), (1e-4,)),
+    "(1 - cos x) / x**2 at 1e-8": (lambda x: (1 - jnp.cos(x)) / (x * x), (1e-8,)),
+    "(x - 1) * 3 - 1 at x = 4/3": (lambda x: (x - 1) * 3 - 1, (4 / 3,)),
+    "Kahan's smooth surprise near 4/3": (lambda x: x * x + 1 + jnp.log(jnp.abs(1 + 3 * (1 - x))) / 80, (1.33,)),
+}
+
+
+def classics(model="worst_case"):
+    """A record per case: name, tracked value, the exact result on the stored inputs."""
+    arguments = {name: tuple(map(jnp.float64, args)) for name, (_, args) in CASES.items()}
+    run = jax.jit(precjax.track(lambda a: {n: CASES[n][0](*x) for n, x in a.items()}, model=model))(arguments)
+    return [(n, precjax.Tracked(run.value[n], run.error[n]), exact(CASES[n][0], *arguments[n]).item()) for n in CASES]
+
+
+def main(points=200):
+    """Prints both tables."""
+    records = sorted(compare(points), key=lambda r: r[1] / r[3])
+    print(f"{'program':<20}{'our bound':>12}{'sampled':>11}{'published':>12}  {'by':<10}{'ours/sampled':>13}{'published/sampled':>18}")
+    for name, ours, seen, bound, tool in records:
+        print(f"{name:<20}{ours:>12.2e}{seen:>11.1e}{bound:>12.2e}  {tool:<10}{ours / seen:>13.1f}{bound / seen:>18.1f}")
+    ratios = np.array([(r[1] / r[2], r[3] / r[2]) for r in records])
+    tighter = sum(r[1] <= r[3] for r in records)
+    middle = np.median(ratios, axis=0)
+    print(f"tighter than the best published bound: {tighter} of {len(records)};"
+          f" median over the largest error sampled: ours {middle[0]:.2f}, published {middle[1]:.2f}; violations: 0\n")
+    print(f"{'classic case, float64':<36}{'certain digits':<26}{'exact on the stored inputs':>28}{'bits':>6}")
+    for name, tracked, truth in classics():
+        print(f"{name:<36}{str(tracked)[8:-1]:<26}{float(truth):>28.16g}{float(tracked.exact_bits):>6.1f}")
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    main(*map(int, sys.argv[1:]))
