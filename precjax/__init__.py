@@ -5,12 +5,14 @@ from precjax._registry import MissingRuleError, defrule
 from precjax._tracked import Tracked, rounded
 from precjax._transform import missing_rules, track
 from precjax.analysis import (
+    Advice,
     Blame,
     Comparison,
     ModelComparison,
     PrecisionError,
     Report,
     Tolerance,
+    advise,
     blame,
     compare,
     compare_models,
@@ -22,6 +24,7 @@ from precjax.models import Certified, ErrorModel, Probabilistic, Shadow, Stochas
 from precjax.platforms import UnknownPlatformError
 
 __all__ = [
+    "Advice",
     "Certified",
     "Blame",
     "Comparison",
@@ -38,6 +41,7 @@ __all__ = [
     "Tracked",
     "UnknownPlatformError",
     "WorstCase",
+    "advise",
     "blame",
     "compare",
     "compare_models",

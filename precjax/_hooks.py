@@ -174,7 +174,7 @@ _CALLED_AT: contextvars.ContextVar[tuple[str, str] | None] = contextvars.Context
 def called_at(model: Any, eqn: Any) -> Iterator[None]:
     """What is interpreted inside belongs to the place of this equation, if it calls a library's function."""
     place = _CALLED_AT.get()
-    if not model.hooks or place is not None or not compat.is_library_call(eqn):
+    if not model.placed or place is not None or not compat.is_library_call(eqn):
         yield
         return
     token = _CALLED_AT.set(compat.source_place(eqn))
