@@ -120,7 +120,8 @@ def monitor(
         gradient_error=None)`` takes a `LossAndGradient`, a `Tracked`, or a plain tree, then exact but for
         ``gradient_error``, and returns plain updates, those of the optimizer. So flax's
         ``TrainState.apply_gradients(grads=...)`` may be given a `LossAndGradient`; ``nnx.Optimizer.update(model,
-        gradient.value, gradient_error=gradient.error, loss=loss)`` wants arrays. It works under jit and in scans; other keyword arguments go on to the optimizer.
+        gradient.value, gradient_error=gradient.error, loss=loss)`` wants arrays. It works under jit and in scans;
+        other keyword arguments go on to the optimizer.
 
     Guarantee:
         That of the model, for the step alone: the parameters and the state that it starts from count as exact.

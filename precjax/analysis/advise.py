@@ -241,15 +241,15 @@ def _variances(costs: Sensitivity, choice: Sequence[int]) -> np.ndarray:
 def _choice(costs: Sensitivity, dtypes: tuple[Any, ...], budget: float) -> tuple[int, ...]:
     """A format for each place, widened where that takes off most variance for the work, until the budget is kept."""
     bits = [8 * dtype.itemsize for dtype in dtypes]
-    levels = [_fitting(costs, place, 0) for place in range(len(costs.places))]
+    levels = [_fitting(costs, place, 0, math.inf) for place in range(len(costs.places))]
     while _variances(costs, levels).sum() > budget:
         gains = []
         for place, level in enumerate(levels):
             if level + 1 < len(dtypes):
-                following = _fitting(costs, place, level + 1)
-                gain = costs.variances[place, level] - costs.variances[place, following]
+                variance = costs.variances[place, level]
+                following = _fitting(costs, place, level + 1, variance)
                 cost = (1 + costs.work[place]) * max(bits[following] - bits[level], 1)
-                gains.append((np.nan_to_num(gain) / cost, place, following))
+                gains.append((np.nan_to_num(variance - costs.variances[place, following]) / cost, place, following))
         if not gains:
             break
         _, place, following = max(gains)
@@ -257,10 +257,10 @@ def _choice(costs: Sensitivity, dtypes: tuple[Any, ...], budget: float) -> tuple
     return tuple(levels)
 
 
-def _fitting(costs: Sensitivity, place: int, level: int) -> int:
-    """The first format from that one on that holds the numbers of a place; the last one, if none does."""
-    fits = np.flatnonzero(costs.beyond[place, level:] == 0)
-    return level + int(fits[0]) if fits.size else costs.beyond.shape[1] - 1
+def _fitting(costs: Sensitivity, place: int, level: int, variance: float) -> int:
+    """The first format from that one on that holds the numbers of a place and adds less; the last one, if none does."""
+    fits = (costs.beyond[place, level:] == 0) & (costs.variances[place, level:] <= variance)
+    return level + int(np.argmax(fits)) if fits.any() else costs.beyond.shape[1] - 1
 
 
 def _rows(costs: Sensitivity, dtypes: tuple[Any, ...], choice: Sequence[int]) -> list[dict[str, Any]]:
