@@ -30,8 +30,8 @@ class Recording:
 
     Attributes:
         by: what the places are: "line", "module" or "primitive".
-        places: in the order of the program, by place, the `Tracked` array that its last equation computed, at its last
-            run if it is in a loop.
+        places: in the order in which they end, by place, the `Tracked` array that its last equation computed (at its
+            last run if it is in a loop).
     """
 
     by: str
@@ -43,7 +43,7 @@ class Bisection:
     """What `bisect` found; ``print`` shows it as a table.
 
     Attributes:
-        rows: one dict per place that both recordings have, in the order of the program: ``where``, ``explained``
+        rows: one dict per place that both recordings have, in the order in which they end: ``where``, ``explained``
             (whether rounding explains the difference), ``ratio`` (largest difference in units of its bound), ``index``,
             ``a``, ``b``, ``difference``, ``bound`` (both errors together), as in `compare`.
         alone: places that only one of them has.
