@@ -111,6 +111,11 @@ class Hook:
         raise NotImplementedError
 
 
+# What calls of tracked functions go through inside a block such as ``with precjax.guard():``. It is given a function
+# that makes a tracked one with more hooks, and the arguments.
+AROUND_CALLS: contextvars.ContextVar[Callable[..., Any] | None] = contextvars.ContextVar("AROUND_CALLS", default=None)
+
+
 class Watch:
     """What the hooks of a model want to see of one run of a jaxpr; delivered by one callback."""
 
