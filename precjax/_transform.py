@@ -96,14 +96,15 @@ def track(
     def tracked(*args: Any, **kwargs: Any) -> Tracked:
         _check(args, kwargs, signed=chosen.signed)
         around = AROUND_CALLS.get()
-        if around is None or companion is not None or _is_traced(args, kwargs):
+        if around is None or companion is not None or is_traced(args, kwargs):
             return run(*args, **kwargs)
         return around(hooked, *args, **kwargs)
 
     return tracked
 
 
-def _is_traced(args: Any, kwargs: Any) -> bool:
+def is_traced(args: Any, kwargs: Any) -> bool:
+    """Whether a call with these arguments becomes part of another program."""
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs)))
 
 

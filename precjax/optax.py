@@ -8,10 +8,8 @@ starts from.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,7 +22,7 @@ from precjax._rounding import dtype_of, is_inexact
 from precjax._tracked import Tracked, is_tracked
 from precjax._transform import track
 from precjax.analysis._summaries import exact_bits_of
-from precjax.analysis._table import table
+from precjax.analysis._table import csv_of, table
 from precjax.models import ErrorModel, resolve
 
 __all__ = ["History", "LossAndGradient", "Monitored", "history", "monitor", "value_and_grad"]
@@ -257,11 +255,7 @@ class History:
 
     def to_csv(self) -> str:
         """The rows as comma-separated text with a head."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["step"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return csv_of(self.rows, "step")
 
     def __str__(self) -> str:
         """A table of the last 20 steps: the fewest bits of any module."""

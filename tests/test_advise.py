@@ -47,7 +47,7 @@ def test_digits():
     assert "CNN/2_conv" in str(found).splitlines()[1] and "asked for 0.00552" in str(found)
 
 
-@pytest.mark.parametrize("blocks", [pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("blocks", [pytest.param(n, marks=pytest.mark.long) for n in (1, 4)])
 def test_transformer(blocks):
     """Some modules stay wide; what is proposed meets the target in Flax's own formats."""
     module = zoo.Transformer(blocks)

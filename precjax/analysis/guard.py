@@ -7,12 +7,11 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 from jax.experimental import checkify
 
 from precjax._hooks import AROUND_CALLS, Equation, Hook, Site
 from precjax._rounding import dtype_of, is_inexact
-from precjax._transform import track
+from precjax._transform import is_traced, track
 from precjax.analysis._summaries import Summaries, exact_bits_of
 from precjax.models import ErrorModel
 
@@ -77,7 +76,7 @@ def guard(
 
     @functools.wraps(f)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs))):
+        if is_traced(args, kwargs):
             return checked(*args, **kwargs).value
         result = hook.watch(watched, *args, **kwargs)
         _raise_first(hook.seen, min_bits)
