@@ -1,4 +1,4 @@
-"""Commands on a function of the user's: where it loses bits, and what its tests should tolerate."""
+"""Commands on a function of the user's: where it loses bits, what its tests need, which formats it may run in."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from precjax.analysis import report, tolerances
+from precjax.analysis import advise, report, tolerances
 
 
 def add_commands(commands: Any) -> None:
-    """Adds ``report`` and ``tolerances`` to the subcommands of a parser."""
+    """Adds ``report``, ``tolerances`` and ``advise`` to the subcommands of a parser."""
     about = argparse.ArgumentDefaultsHelpFormatter
     where = commands.add_parser("report", help="say where a function loses exact bits", formatter_class=about)
     _add_function(where)
@@ -33,6 +33,15 @@ def add_commands(commands: Any) -> None:
     allowed.add_argument("--model", choices=models, default=models[0], help="of the errors")
     allowed.add_argument("--against", choices=("run", "exact"), default="run", help="what results are compared with")
     allowed.set_defaults(run=_tolerances)
+    mixed = commands.add_parser("advise", help="say which part may run in which format", formatter_class=about)
+    _add_function(mixed)
+    mixed.add_argument(
+        "--target", type=float, required=True, help="exact bits of the results (1 or more), or a relative error"
+    )
+    names = ("bfloat16", "float16", "float32")
+    mixed.add_argument("--formats", nargs="+", default=names, metavar="FORMAT", help="by preference, the widest last")
+    mixed.add_argument("--by", choices=("line", "module", "primitive"), default="module", help="what has a format")
+    mixed.set_defaults(run=_advise)
 
 
 def _add_function(parser: argparse.ArgumentParser) -> None:
@@ -97,3 +106,11 @@ def _tolerances(function: Any, inputs: Any, model: str, against: str) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(found, is_leaf=lambda x: hasattr(x, "rtol"))
     for path, tolerance in leaves:
         print(f"{jax.tree_util.keystr(path) or 'result'}: rtol={tolerance.rtol:g}, atol={tolerance.atol:g}")
+
+
+def _advise(function: Any, inputs: Any, target: float, formats: tuple[str, ...], by: str) -> None:
+    try:
+        found = advise(function, target=target, formats=formats, by=by)(*inputs[0], **inputs[1])
+    except ValueError as error:
+        raise SystemExit(f"advise: {error}") from error
+    print(found)

@@ -111,6 +111,11 @@ class Hook:
         raise NotImplementedError
 
 
+# What calls of tracked functions go through inside a block such as ``with precjax.guard():``. It is given a function
+# that makes a tracked one with more hooks, and the arguments.
+AROUND_CALLS: contextvars.ContextVar[Callable[..., Any] | None] = contextvars.ContextVar("AROUND_CALLS", default=None)
+
+
 class Watch:
     """What the hooks of a model want to see of one run of a jaxpr; delivered by one callback."""
 
@@ -174,7 +179,7 @@ _CALLED_AT: contextvars.ContextVar[tuple[str, str] | None] = contextvars.Context
 def called_at(model: Any, eqn: Any) -> Iterator[None]:
     """What is interpreted inside belongs to the place of this equation, if it calls a library's function."""
     place = _CALLED_AT.get()
-    if not model.hooks or place is not None or not compat.is_library_call(eqn):
+    if not model.placed or place is not None or not compat.is_library_call(eqn):
         yield
         return
     token = _CALLED_AT.set(compat.source_place(eqn))

@@ -157,7 +157,7 @@ def transform(
     """
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
-    place = place_of_caller() if model.hooks else None  # hooks tell callers apart that share a jaxpr
+    place = place_of_caller() if model.placed else None
     settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device), compat.device_axes()
     key = (model, signatures, name, str(inline), place, settings)
     if key not in made:

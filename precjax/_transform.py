@@ -16,7 +16,7 @@ from precjax import _jax_compat as compat
 from precjax import rules  # noqa: F401  (fills the table)
 from precjax._annotated import Annotated
 from precjax._beside import beside, of_some, reference
-from precjax._hooks import Hook, check_hooks
+from precjax._hooks import AROUND_CALLS, Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
 from precjax._nnx import named_modules
 from precjax._samples import samples
@@ -88,12 +88,24 @@ def track(
         )
     run = _interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
 
+    @functools.lru_cache(maxsize=1)
+    def hooked(*more: Hook) -> Callable[..., Tracked]:
+        return _interpreted(f, dataclasses.replace(chosen, hooks=(*chosen.hooks, *more)), **static)
+
     @functools.wraps(f)
     def tracked(*args: Any, **kwargs: Any) -> Tracked:
         _check(args, kwargs, signed=chosen.signed)
-        return run(*args, **kwargs)
+        around = AROUND_CALLS.get()
+        if around is None or companion is not None or is_traced(args, kwargs):
+            return run(*args, **kwargs)
+        return around(hooked, *args, **kwargs)
 
     return tracked
+
+
+def is_traced(args: Any, kwargs: Any) -> bool:
+    """Whether a call with these arguments becomes part of another program."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs)))
 
 
 def _companion(chosen: ErrorModel) -> Callable[..., list[Any]] | None:

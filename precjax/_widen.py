@@ -15,7 +15,7 @@ taken another branch, and its bits would then belong to another number.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -132,12 +132,26 @@ def is_cast(eqn: Any) -> bool:
 
 def widened(eqn: Any, operands: Sequence[Annotated]) -> Any:
     """The equation with parameters that fit float64 operands."""
-    params = eqn.params
+    made = retyped(eqn, operands, wider)
+    if "precision" not in made.params:
+        return made
+    return compat.with_params(made, precision=(lax.Precision.HIGHEST, lax.Precision.HIGHEST))
+
+
+def retyped(eqn: Any, operands: Sequence[Annotated], other: Callable[[Any], Any]) -> Any:
+    """The equation with parameters that fit operands of other formats.
+
+    Args:
+        eqn: the equation.
+        operands: of those formats.
+        other: the format that takes a dtype's place.
+
+    Returns:
+        The equation.
+    """
     if eqn.primitive.name in _SCATTERS and is_inexact(eqn.outvars[0].aval.dtype):
         return _scatter(eqn, operands)
-    changes = {n: wider(params[n]) for n in _FORMATS if params.get(n) is not None}
-    if "precision" in params:
-        changes["precision"] = (lax.Precision.HIGHEST, lax.Precision.HIGHEST)
+    changes = {n: other(eqn.params[n]) for n in _FORMATS if eqn.params.get(n) is not None}
     return compat.with_params(eqn, **changes) if changes else eqn
 
 

@@ -39,6 +39,16 @@ def test_tolerances(folder, capsys):
     assert capsys.readouterr().out.splitlines()[0].startswith("['n']: rtol=0, atol=0")
 
 
+def test_advise(folder, capsys):
+    words = ["advise", "mine:f", "--inputs", "inputs.npz", "--by", "line", "--formats", "bfloat16", "float32", "--target"]
+    main([*words, "4"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("where") and any("mine.py:5 (f)" in line and "float32" in line for line in lines)
+    words[3] = "named.npz"
+    with pytest.raises(SystemExit, match="float32, the widest of the formats"):
+        main([*words, "20"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -54,12 +54,13 @@ def test_jit_against_eager_is_rounding():
     assert found.explained and all(row["ratio"] <= 1 for row in found.rows) and "explained by rounding" in str(found)
 
 
+@pytest.mark.parametrize("trials", [50, pytest.param(500, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_no_false_alarm_on_networks(name):
+def test_no_false_alarm_on_networks(name, trials):
     network = {"mlp": lambda: zoo.mlp(3, width=32), "residual": lambda: zoo.residual(2, width=32)}[name]()
     tracked = jax.jit(precjax.track(network.layers))
     plain = jax.jit(network.layers)
-    for seed in range(20):
+    for seed in range(trials):
         inputs = jnp.asarray(zoo.normal(seed, *network.inputs.shape))
         found = precjax.compare(network.layers(network.parameters, inputs), plain(network.parameters, inputs), tracked(network.parameters, inputs))
         assert found.explained, str(found)
@@ -104,6 +105,19 @@ def test_guard_raises_at_the_line(f, args):
 
 def test_guard_returns_the_value():
     np.testing.assert_array_equal(precjax.guard(jnp.sin)(X), precjax.track(jnp.sin)(X).value)
+
+
+def test_guard_as_a_block():
+    """Tracked functions inside it, made before or there; nothing outside of it, nor what jit traces."""
+    bad, good = precjax.track(lambda x: jnp.sin((x + 1e6) - 1e6)), precjax.track(jnp.sin)
+    x = np.float32(0.1)
+    bad(x)
+    with precjax.guard(min_bits=6):
+        assert good(x) == good(x) and jax.jit(bad)(x).error > 0
+        with pytest.raises(precjax.PrecisionError, match="sub at test_decisions.py.*min_bits=6"):
+            bad(x)
+        assert precjax.track(jnp.sin, model="certified")(x).error > 0
+    assert bad(x).error > 0
 
 
 def test_guard_under_jit():

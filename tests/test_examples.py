@@ -101,6 +101,19 @@ def test_training_into_noise(capsys, tmp_path):
     assert len(out.read_text().splitlines()) == 1 + 2 * 4 * 6
 
 
+@pytest.mark.slow
+def test_kl_divergence(capsys):
+    """At half its size: what the full one shows as well."""
+    main = runpy.run_path(str(EXAMPLES / "kl_divergence.py"))["main"]
+    main(width=32, batch=32, stages=2, steps=40)
+    out = capsys.readouterr().out
+    assert re.match(r"guard: add_any at kl_divergence.py:\d+ \(divergence\), in divergence leaves [01]\.\d exact bits", out)
+    assert re.search(r"^kl_divergence.py:\d+ \(divergence\)", out, re.M)
+    assert re.search(r"^divergence +float32", out, re.M) and re.search(r"^backbone +b?float16 +\d\d", out, re.M)
+    (first, _), (last, advised) = ((float(a), float(b)) for a, b in re.findall(r"bfloat16 ([\d.]+)%, as advised ([\d.]+)%", out))
+    assert first < 5 and last > 20 and advised < 6.25
+
+
 @pytest.mark.parametrize("table", ["README.md", "examples/README.md"])
 def test_tables_name_every_example(table):
     text = (EXAMPLES.parent / table).read_text()

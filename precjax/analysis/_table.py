@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
+from typing import Any
 
 
 def table(lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
@@ -32,3 +35,20 @@ def _line(cells: Sequence[str], widths: Sequence[int], left: Sequence[int]) -> s
 def number(x: float | None) -> str:
     """Three digits; a dash for None."""
     return "-" if x is None else f"{x:.3g}"
+
+
+def csv_of(rows: Sequence[dict[str, Any]], first: str) -> str:
+    """Rows as comma-separated text with a head.
+
+    Args:
+        rows: with the same keys.
+        first: the head if there are no rows.
+
+    Returns:
+        The text.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [first], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -13,15 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from precjax._annotated import Annotated
-from precjax._hooks import site_of
 from precjax._interpreter import forget_transformed, given, interpret
 from precjax._nnx import named_modules
 from precjax._rounding import dtype_of, is_inexact
 from precjax._tracked import Tracked, is_tracked, values_of
+from precjax.analysis._placed import Placed
 from precjax.analysis._table import number, table
 from precjax.analysis.report import KEYS
 from precjax.models import ErrorModel, Probabilistic, resolve
-from precjax.models._bare import Bare
 from precjax.models._rules import RuleModel
 from precjax.models._widened import Widened
 
@@ -110,7 +109,7 @@ def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: 
     places: list[str] = []
 
     def run(slots: Any, leaves: Sequence[Any], errors: Sequence[Any]) -> Any:
-        adjoint = _Adjoint(rules=rules, by=by, places=places, slots=slots)
+        adjoint = _Adjoint(rules=rules, key=KEYS[by], places=places, slots=slots)
         arguments = [adjoint.argument(i, x, e) for i, (x, e) in enumerate(zip(leaves, errors, strict=True))]
         try:
             (result,) = interpret(adjoint, closed, arguments)
@@ -170,18 +169,16 @@ _probe.defvjp(_probe_forward, _probe_backward)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Adjoint(Bare):
+class _Adjoint(Placed):
     """The plain program, every rounded number of which is probed.
 
     Attributes:
         rules: says what an operation rounds.
-        by: what tells places apart.
         places: those found so far; each has a slot.
         slots: numbers, 0, whose derivatives are wanted.
     """
 
     rules: RuleModel
-    by: str
     places: list[str]
     slots: Any
 
@@ -202,7 +199,7 @@ class _Adjoint(Bare):
         """A result, probed if it is a rounded real number."""
         if error is None or not jnp.issubdtype(value.dtype, jnp.floating):
             return value
-        return self._probed(KEYS[self.by](site_of(eqn)), value, error)
+        return self._probed(self.place(eqn), value, error)
 
     def _probed(self, place: str, value: Any, error: Any) -> Any:
         if place not in self.places:

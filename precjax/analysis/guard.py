@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 from jax.experimental import checkify
 
-from precjax._hooks import Equation, Hook, Site
+from precjax._hooks import AROUND_CALLS, Equation, Hook, Site
 from precjax._rounding import dtype_of, is_inexact
-from precjax._transform import track
+from precjax._transform import is_traced, track
 from precjax.analysis._summaries import Summaries, exact_bits_of
 from precjax.models import ErrorModel
 
@@ -31,12 +31,17 @@ class PrecisionError(ArithmeticError):
 
 
 def guard(
-    f: Callable[..., Any], *, min_bits: float = 4, model: str | ErrorModel = "probabilistic", **options: Any
-) -> Callable[..., Any]:
-    """The same function, which raises at the first line whose result has too few exact bits.
+    f: Callable[..., Any] | None = None,
+    *,
+    min_bits: float = 4,
+    model: str | ErrorModel = "probabilistic",
+    **options: Any,
+) -> Any:
+    """The same function, which raises at the first line whose result has too few exact bits; or a block that does.
 
     Args:
-        f: any function that JAX can trace.
+        f: any function that JAX can trace. Without one, ``with precjax.guard(min_bits=4):`` guards the calls of tracked
+            functions inside the block, each under its own model.
         min_bits: how many exact bits every result must have: -log2 of the mean error over the mean size, so an array
             may hold some numbers that have fewer.
         model: "probabilistic" (errors as they are likely to be) or "worst_case" (as they may be), or an instance.
@@ -45,7 +50,9 @@ def guard(
     Returns:
         A function of the same arguments, any subtree of which may be a `Tracked`, that returns what `f` does. Inside
         jit and other transformations nothing can be raised: there it makes ``jax.experimental.checkify`` checks, for
-        ``checkify.checkify`` to collect.
+        ``checkify.checkify`` to collect. Without `f`, a context manager. It sees tracked functions that are called with
+        arrays; not what is not tracked, nor calls inside jit or another transformation, nor models whose errors come
+        from a run beside the program ("certified", "shadow", "stochastic").
 
     Raises:
         PrecisionError: when called, with the line, the primitive, the bits, and what cancelled.
@@ -62,18 +69,36 @@ def guard(
     """
     if not min_bits > 0:
         raise ValueError(f"min_bits={min_bits!r}: expected a positive number of bits")
+    if f is None:
+        return _guarded_block(min_bits)
     hook, checks = Summaries(), _Checks(min_bits)
     watched, checked = (track(f, model=model, hooks=[h], **options) for h in (hook, checks))
 
     @functools.wraps(f)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((args, kwargs))):
+        if is_traced(args, kwargs):
             return checked(*args, **kwargs).value
         result = hook.watch(watched, *args, **kwargs)
         _raise_first(hook.seen, min_bits)
         return result.value
 
     return guarded
+
+
+@contextlib.contextmanager
+def _guarded_block(min_bits: float) -> Iterator[None]:
+    hook = Summaries()
+
+    def around(hooked: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = hook.watch(hooked(hook), *args, **kwargs)
+        _raise_first(hook.seen, min_bits)
+        return result
+
+    token = AROUND_CALLS.set(around)
+    try:
+        yield
+    finally:
+        AROUND_CALLS.reset(token)
 
 
 def _raise_first(seen: dict[Site, dict[str, float]], min_bits: float) -> None:

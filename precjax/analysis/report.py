@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +14,7 @@ from precjax._transform import track
 from precjax.analysis._page import page
 from precjax.analysis._picture import picture
 from precjax.analysis._summaries import Summaries
-from precjax.analysis._table import number, table
+from precjax.analysis._table import csv_of, number, table
 from precjax.models import ErrorModel
 
 KEYS: dict[str, Callable[[Site], str]] = {
@@ -60,11 +58,7 @@ class Report:
 
     def to_csv(self) -> str:
         """The rows as comma-separated text with a head."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["where"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return csv_of(self.rows, "where")
 
     def to_html(self) -> str:
         """A self-contained page: the table, and a tree of modules or files as wide as the bits that they lose."""

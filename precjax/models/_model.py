@@ -44,6 +44,11 @@ class ErrorModel(abc.ABC):
         if self.missing not in ("raise", "inf"):
             raise ValueError(f"missing={self.missing!r}: expected 'raise' or 'inf'")
 
+    @property
+    def placed(self) -> bool:
+        """Whether equations are told apart by their places, so that callers do not share what is made of one jaxpr."""
+        return bool(self.hooks)
+
     def fit(self, jaxpr: Any) -> ErrorModel:
         """The model as it runs a program: the formats in the program may decide how it carries values."""
         return self
