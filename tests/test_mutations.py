@@ -15,6 +15,7 @@ import test_rules
 from jax import lax
 
 import precjax
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
@@ -148,6 +149,12 @@ def taken_for_granted(f):
     return lambda *args: jnp.ones_like(f(*args))
 
 
+def without_additions(jaxpr, original=compat.without_refs):
+    """A ref that forgets what is added to it."""
+    body = compat.open_jaxpr(jaxpr)
+    return original(body.replace(eqns=[eqn for eqn in body.eqns if eqn.primitive.name != "addupdate"]))
+
+
 FAULTS = {
     "rounding dropped": Fault((WorstCase, "total"), total(ulps=lambda ulps: 0.0), ("mul", "div", "sqrt", "add", "exp", "to bfloat16")),
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
@@ -186,6 +193,7 @@ FAULTS = {
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain"), taken_for_granted(elimination._certain), ("lu",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
+    "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr",)),
 }
 

@@ -19,6 +19,7 @@ from precjax._judge import (  # noqa: F401  each registers its family
     linalg,
     reduction,
     spectral,
+    state,
     structural,
     window,
 )
