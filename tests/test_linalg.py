@@ -110,6 +110,14 @@ def test_nothing_is_claimed_of_vectors_of_a_repeated_eigenvalue():
     assert (vectors >= 1).all() and (vectors < 2.1).all()
 
 
+@pytest.mark.parametrize("scale", [1, 7])
+def test_nothing_to_reflect_leaves_the_sign_in_doubt(scale):
+    """The second column is left as it is, its diagonal positive, unless rounding leaves something below it."""
+    a = jnp.asarray([[scale, -4], [2 * scale, 4], [2 * scale, -2]], jnp.float32)
+    checked = check_rule(jnp.linalg.qr, a, modes=("plain",))
+    assert all(np.isfinite(e).all() for e in checked.tracked.error)
+
+
 def test_a_matrix_that_may_be_indefinite_has_no_factor():
     assert np.isinf(precjax.track(NL.cholesky)(blurred(np.array([[1, 0.9], [0.9, 1]], np.float32), 0.2)).error[1, 1])
 

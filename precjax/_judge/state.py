@@ -8,7 +8,6 @@ import numpy as np
 
 from precjax._judge.arithmetic import add
 from precjax._judge.control_flow import control_flow
-from precjax._judge.point import Point
 
 
 class Cell:

@@ -102,12 +102,14 @@ def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tup
 def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
     """Of which columns the exact reflections choose the same sign, (..., 1, k).
 
-    A column of one element is left as it is; so is one that has only zeros below the diagonal.
+    A column of one element is left as it is; so is one that has only zeros below the diagonal. One that may have
+    nothing else there (the vector of its reflection may be 0) is in doubt.
     """
     m, k = q.shape[-2:]
     (packed, *_), errors = _reflections(q, of_q)
-    smallest = jnp.diagonal(minus(lax.abs(packed), errors), axis1=-2, axis2=-1)
-    reflected = lax.gt(smallest, jnp.asarray(1 + 4 * _ulp(q), q.dtype))
+    smallest = minus(lax.abs(packed), errors)
+    below = jnp.any(lax.bitwise_and(below_diagonal(packed), less(4 * _ulp(q), smallest)), axis=-2)
+    reflected = lax.bitwise_and(less(1 + 4 * _ulp(q), _diagonal(smallest)), below)
     alone = jnp.broadcast_to(jnp.arange(k) == m - 1, reflected.shape)
     certain = lax.bitwise_or(lax.bitwise_or(reflected, alone), _zero_below(a, k))
     # A reflection that is in doubt leaves the following columns in doubt.
