@@ -10,6 +10,7 @@ registered), then one file per family.
 
 from precjax._judge import (  # noqa: F401  each registers its family
     arithmetic,
+    complex_linalg,
     complex_numbers,
     contraction,
     decision,
