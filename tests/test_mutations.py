@@ -8,6 +8,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -152,7 +153,8 @@ def taken_for_granted(f):
 def without_additions(jaxpr, original=compat.without_refs):
     """A ref that forgets what is added to it."""
     body = compat.open_jaxpr(jaxpr)
-    return original(body.replace(eqns=[eqn for eqn in body.eqns if eqn.primitive.name != "addupdate"]))
+    body = body.replace(eqns=[eqn for eqn in body.eqns if eqn.primitive.name != "addupdate"])
+    return original(jax.extend.core.ClosedJaxpr(body, compat.constants(jaxpr)))
 
 
 FAULTS = {
