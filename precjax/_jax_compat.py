@@ -46,11 +46,6 @@ def hoisted(jaxpr: Any) -> tuple[Any, list[Any]]:
 _MAKING_REFS = ("new_ref", "empty_ref")
 
 
-def is_ref(x: Any) -> bool:
-    """Whether an array, or its abstract value, is mutable: a ``jax.Ref``."""
-    return isinstance(jax.typeof(x), discharge.AbstractRef)
-
-
 def without_refs(jaxpr: Any) -> Any:
     """The jaxpr with every mutable array that it makes turned into values, handed from equation to equation.
 

@@ -42,19 +42,21 @@ from precjax.rules.linalg import triangular_inverse_size
 @rule("lu")
 def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Pivots are a decision: certain where every other candidate of a column is smaller than the pivot."""
-    return _with_certain_pivots(model, operands[0], outs, less_than_pivot)
+    return _with_certain_pivots(model, operands[0], outs, less_than_pivot, operands[0].error is None)
 
 
 @complex_rule("lu")
 def complex_lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """LAPACK compares |re| + |im|."""
-    return _with_certain_pivots(model, operands[0], outs, less_in_parts)
+    """LAPACK compares |re| + |im|, which is rounded: not even an exact column decides itself."""
+    return _with_certain_pivots(model, operands[0], outs, less_in_parts, exact=False)
 
 
-def _with_certain_pivots(model: Any, matrix: Annotated, outs: Sequence[Any], smaller: Callable[..., Any]) -> list[Any]:
+def _with_certain_pivots(
+    model: Any, matrix: Annotated, outs: Sequence[Any], smaller: Callable[..., Any], exact: bool
+) -> list[Any]:
     packed = middle(outs[0])
     error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
-    certain = _certain(packed, smaller(packed, error), matrix.error is None)
+    certain = _certain(packed, smaller(packed, error), exact)
     doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
     return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
 
