@@ -1,7 +1,8 @@
 """Walks a jaxpr with annotated values, for any model of error.
 
 The interpreter knows nothing of bounds. It reads the operands of an equation, lets the model apply the primitive to
-them, attaches what is known statically, writes the results, and forgets what is dead. Equations that carry jaxprs are
+them, attaches what is known statically, writes the results, and forgets what is dead. A mutable array is the sequence
+of its values, each with its annotation, so a jaxpr that makes one is rewritten first. Equations that carry jaxprs are
 handled by `rules.control_flow`, once for every model, through `transform`: an inner jaxpr is turned, once per model and
 signature of its arguments, into a jaxpr on values and annotations, which is then called wherever the original was.
 """
@@ -48,6 +49,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     Returns:
         One `Annotated` per output of the jaxpr.
     """
+    jaxpr = compat.without_refs(jaxpr)
     body = compat.open_jaxpr(jaxpr)
     constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))

@@ -17,6 +17,7 @@ from jax import lax
 from jax._src import core as private_core
 from jax._src import source_info_util as private_source_info
 from jax._src.lax import parallel as private_parallel
+from jax._src.state import discharge
 from jax.extend import core as jex
 from jax.extend import source_info_util
 from jax.extend.core import primitives
@@ -42,6 +43,26 @@ def hoisted(jaxpr: Any) -> tuple[Any, list[Any]]:
     """The jaxpr with its constants as leading inputs, and the constants."""
     body = open_jaxpr(jaxpr)
     return body.replace(constvars=[], invars=[*body.constvars, *body.invars]), constants(jaxpr)
+
+
+_MAKING_REFS = ("new_ref", "empty_ref")
+
+
+def without_refs(jaxpr: Any) -> Any:
+    """The jaxpr with every mutable array that it makes turned into values, handed from equation to equation.
+
+    JAX lowers programs with refs in this way. Inner jaxprs that were given a ref take its value and return the new one;
+    those that make refs of their own are left to whoever opens them.
+    """
+    body = open_jaxpr(jaxpr)
+    if not any(eqn.primitive.name in _MAKING_REFS for eqn in body.eqns):
+        return jaxpr
+    return discharged(body, constants(jaxpr))
+
+
+def discharged(jaxpr: Any, consts: Sequence[Any] = ()) -> Any:
+    """The jaxpr as a function of the values of its refs, which returns their last values after its results."""
+    return discharge.discharge_state(jex.ClosedJaxpr(jaxpr, consts))
 
 
 def without_first(jaxpr: Any, name: str) -> Any:

@@ -42,9 +42,12 @@ _REASONS = {
         ragged_all_to_all pbroadcast_dynamic""",
     "it joins arrays of several processes, outside of a program": """
         global_array_to_host_local_array host_local_array_to_global_array""",
-    "mutable arrays carry no errors yet; write the function without jax.Ref": """
-        accum_grad_in_ref addupdate box_get box_set empty_ref free_ref freeze get log_extend log_read new_box new_log
-        new_ref swap run_state""",
+    "its ref comes from outside of the function, where no error waits beside it; refs made inside are tracked": """
+        new_ref empty_ref get swap addupdate freeze free_ref""",
+    "gradients that are summed up in a ref carry no errors; let the function return them": """
+        accum_grad_in_ref""",
+    "boxes and logs of hijax carry no errors; use jax.Ref": """
+        box_get box_set log_extend log_read new_box new_log""",
     "sparse arrays carry no errors yet; convert with .todense() outside of the function": """
         bcoo_dot_general bcoo_dot_general_sampled bcoo_spdot_general bcsr_dot_general coo_matmat coo_matvec coo_spmm
         coo_spmv csr_matmat csr_matvec csr_spmm csr_spmv bcoo_extract bcoo_fromdense bcoo_sort_indices

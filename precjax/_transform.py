@@ -223,7 +223,7 @@ def missing_rules(f: Callable[..., Any], *, model: str | ErrorModel = "worst_cas
 
 
 def _without_rule(jaxpr: Any, model: ErrorModel) -> Iterable[str]:
-    for eqn in compat.open_jaxpr(jaxpr).eqns:
+    for eqn in compat.open_jaxpr(compat.without_refs(jaxpr)).eqns:
         name = eqn.primitive.name
         inner = compat.inner_jaxprs(eqn)
         if eqn.outvars and not is_control(name) and not model.supports(eqn):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import FULL, Case
+from cases import FULL, Case, Drawn
 from jax import lax
 
 N = 24
@@ -145,4 +145,67 @@ def transforms():
         yield Case(name, f, inputs, FULL, rare=() if name == "fft" else DOUBLE)
 
 
-CASES = [*arithmetic(), *elementary(), *arrays(), *transforms()]
+def matrix(*shape):
+    """Gaussian elements: no two eigenvalues or singular values are the same. And two numbers that are nearly the same."""
+
+    def inputs(draw):
+        parts = draw.random.normal(size=(2, *shape))
+        a = (parts[0] + 1j * parts[1]).astype(jnp.result_type(draw.dtype, jnp.complex64))
+        return Drawn(a), Drawn((3 + draw.random.random()) * np.array([1.002, 1], draw.dtype))
+
+    return inputs
+
+
+def turned(v):
+    """Columns whose first element is positive: what is exact does not depend on the phase."""
+    return v * jnp.conj(v[:1]) / jnp.abs(v[:1])
+
+
+def pivoted(a, c):
+    """Two candidates with the same |re| + |im|, or nearly so, but not of one modulus."""
+    return lax.linalg.lu(a.at[:2, 0].set(c * jnp.array([1, 0.5 + 0.5j])))
+
+
+def reflected(a, c):
+    """The first element has hardly a real part."""
+    return jnp.linalg.qr(a.at[0, 0].set(c[0] - c[1] + 1j))
+
+
+def spectrum(a, c):
+    values, vectors = jnp.linalg.eigh(a)
+    return values, turned(vectors)
+
+
+def singular(a, c):
+    u, s, vh = jnp.linalg.svd(a, full_matrices=False)
+    phases = vh[:, 0] / jnp.abs(vh[:, 0])
+    return u * phases, s, turned(vh.conj().T)
+
+
+def systems(a, c):
+    triangles = lax.linalg.triangular_solve
+    return (
+        jnp.linalg.solve(a, a[:, :2] + 1),
+        jnp.linalg.det(a),
+        triangles(a, a[:2], left_side=False, lower=True, transpose_a=True, conjugate_a=True),
+        triangles(a, a[:, :2], left_side=True, unit_diagonal=True, conjugate_a=True),
+    )
+
+
+FACTORIZATIONS = {
+    "complex systems": (systems, (3, 3)),
+    "complex cholesky": (lambda a, c: jnp.linalg.cholesky(a @ a.conj().T + 3 * jnp.eye(3)), (3, 3)),
+    "complex lu": (pivoted, (3, 2)),
+    "complex eigh": (spectrum, (3, 3)),
+    "complex svd": (singular, (3, 2)),
+    "complex qr": (reflected, (3, 2)),
+}
+
+
+def factorizations():
+    for name, (f, shape) in FACTORIZATIONS.items():
+        rare = DOUBLE if name in ("complex eigh", "complex qr") else FULL  # faults try others as well
+        yield Case(name, f, matrix(*shape), FULL, unbounded=True, rare=rare)
+
+
+CASES = [*arithmetic(), *elementary(), *arrays(), *transforms(), *factorizations()]

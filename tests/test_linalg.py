@@ -110,17 +110,27 @@ def test_nothing_is_claimed_of_vectors_of_a_repeated_eigenvalue():
     assert (vectors >= 1).all() and (vectors < 2.1).all()
 
 
+@pytest.mark.parametrize("scale", [1, 7])
+def test_nothing_to_reflect_leaves_the_sign_in_doubt(scale):
+    """The second column is left as it is, its diagonal positive, unless rounding leaves something below it."""
+    a = jnp.asarray([[scale, -4], [2 * scale, 4], [2 * scale, -2]], jnp.float32)
+    checked = check_rule(jnp.linalg.qr, a, modes=("plain",))
+    assert all(np.isfinite(e).all() for e in checked.tracked.error)
+
+
 def test_a_matrix_that_may_be_indefinite_has_no_factor():
     assert np.isinf(precjax.track(NL.cholesky)(blurred(np.array([[1, 0.9], [0.9, 1]], np.float32), 0.2)).error[1, 1])
 
 
+@pytest.mark.parametrize("imaginary", [0, 1j], ids=["real", "complex"])
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_eigenvalues_of_general_matrices(n):
+def test_eigenvalues_of_general_matrices(n, imaginary):
     """Each computed one has an exact one within its error, and none is taken twice."""
     a = gaussian(n, n, seed=n)
+    a = a + np.complex64(imaginary) * gaussian(n, n, seed=n + 1) if imaginary else a
     values, errors = (np.asarray(x) for x in precjax.track(NL.eigvals)(a))
     with flint.ctx.workprec(400):
-        exact = acb_mat([[acb(float(x)) for x in row] for row in a]).eig()
+        exact = acb_mat([[acb(complex(x)) for x in row] for row in a]).eig()
         near = [[i for i, z in enumerate(exact) if abs(acb(complex(v)) - z) <= float(e)] for v, e in zip(values, errors, strict=True)]
     assert all(len(places) == 1 for places in near) and len({p[0] for p in near}) == n
 

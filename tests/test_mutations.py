@@ -8,6 +8,7 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import test_rules
 from jax import lax
 
 import precjax
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
@@ -148,6 +150,13 @@ def taken_for_granted(f):
     return lambda *args: jnp.ones_like(f(*args))
 
 
+def without_additions(jaxpr, original=compat.without_refs):
+    """A ref that forgets what is added to it."""
+    body = compat.open_jaxpr(jaxpr)
+    body = body.replace(eqns=[eqn for eqn in body.eqns if eqn.primitive.name != "addupdate"])
+    return original(jax.extend.core.ClosedJaxpr(body, compat.constants(jaxpr)))
+
+
 FAULTS = {
     "rounding dropped": Fault((WorstCase, "total"), total(ulps=lambda ulps: 0.0), ("mul", "div", "sqrt", "add", "exp", "to bfloat16")),
     "u halved": Fault((WorstCase, "total"), total(ulps=lambda ulps: ulps / 2), ("mul", "add", "sqrt")),
@@ -186,7 +195,10 @@ FAULTS = {
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain"), taken_for_granted(elimination._certain), ("lu",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
-    "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr",)),
+    "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
+    "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),
+    "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
+    "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 
 

@@ -13,6 +13,7 @@ import cases_elementwise
 import cases_linalg
 import cases_patterns
 import cases_special
+import cases_state
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_linalg, cases_special)
+TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_linalg, cases_special, cases_state)
 CASES = [case for table in TABLES for case in table.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")
@@ -100,6 +101,13 @@ def modes_of(case, dtype, seed):
 def test_row(case, dtype, model, record_property):
     judge(case, dtype, model)
     judge_tightness(case, dtype, model, record_property)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.scalar or "integers" in case.name], ids=lambda case: case.name)
+def test_rule_is_traced_with_x64_on(case):
+    """Then Python's numbers are float64, and may meet a bound in float32."""
+    with precision("float32+x64"):
+        jax.eval_shape(precjax.track(case.f), *arguments(case, "float32+x64", 0.0, "relative", 0))
 
 
 def judge(case, dtype, model):

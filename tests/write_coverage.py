@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import statistics
 import sys
 
 import precjax  # noqa: F401  (fills the tables)
@@ -20,6 +21,14 @@ row of the tests is named after the primitive (all rows: `tests/tightness.csv`).
 
 | primitive | complex | theorem | what it says | tightness in float32, float64, bfloat16, float16 |
 |---|---|---|---|---|
+"""
+
+FAMILIES = """
+
+By family, the medians over its primitives that have a row of their name: rounding / propagated.
+
+| theorem | primitives | float32 | float64 | bfloat16 | float16 |
+|---|---|---|---|---|---|
 """
 
 
@@ -49,13 +58,32 @@ def lines():
         yield f"| `{name}` | {is_complex} | {theorem(function)} | {first_line(function)} | {shown} |"
 
 
+def families():
+    """Per file of rules: how many primitives, and the median over their rows of each figure of tightness, by format."""
+    with (ROOT / "tests" / "tightness.csv").open() as file:
+        seen = {row: (float(rounded), float(moved)) for row, rounded, moved in csv.reader(file)}
+    members = {}
+    for name in sorted({*_RULES, *_COMPLEX_RULES}):
+        members.setdefault((_RULES.get(name) or _COMPLEX_RULES[name]).__module__, []).append(name)
+    for module, names in sorted(members.items()):
+        columns = []
+        for dtype in FORMATS:
+            rows = [seen[f"{name}-{dtype}"] for name in names if f"{name}-{dtype}" in seen]
+            medians = [statistics.median(figures) for figures in zip(*rows, strict=True)]
+            columns.append(" / ".join(f"{m:.2g}" for m in medians) or "-")
+        if set(columns) != {"-"}:
+            title = sys.modules[module].__doc__.strip().splitlines()[0].rstrip(".")
+            file = module.replace(".", "/") + ".py"
+            yield f"| [{title}](../{file}) | {len(names)} | {' | '.join(columns)} |"
+
+
 def page():
     """The text of docs/coverage.md."""
     reasons = {}
     for name, reason in sorted(REFUSED.items()):
         reasons.setdefault(reason, []).append(f"`{name}`")
     refused = [f"| {reason} | {', '.join(names)} |" for reason, names in reasons.items()]
-    return HEAD + "\n".join(lines()) + "\n\n| refused, for | primitives |\n|---|---|\n" + "\n".join(refused) + "\n"
+    return HEAD + "\n".join(lines()) + FAMILIES + "\n".join(families()) + "\n\n| refused, for | primitives |\n|---|---|\n" + "\n".join(refused) + "\n"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ registered), then one file per family.
 from precjax._judge import (  # noqa: F401  each registers its family
     arithmetic,
     collective,
+    complex_linalg,
     complex_numbers,
     contraction,
     decision,
@@ -20,6 +21,7 @@ from precjax._judge import (  # noqa: F401  each registers its family
     linalg,
     reduction,
     spectral,
+    state,
     structural,
     window,
 )

@@ -3,7 +3,7 @@
 Limits are stated because balls have none: python-flint gives NaN for erf(inf). Without a limit, the value is NaN.
 """
 
-from flint import arb, ctx, fmpq
+from flint import arb, ctx, fmpq, fmpz
 
 from precjax._judge.number import HALF, INF, NAN, ONE, ZERO, Undecidable, compare, finite, is_finite, is_nan, sign
 from precjax._judge.table import defelementwise
@@ -90,6 +90,11 @@ def _inside(x, function, at_ends):
 
 
 def sqrt(x):
+    """A fraction where it is one: what cancels against it is exactly 0."""
+    if type(x) is fmpq and x >= 0:
+        roots = [fmpz(part).isqrt() for part in (x.p, x.q)]
+        if fmpq(*roots) ** 2 == x:
+            return fmpq(*roots)
     return _above(x, ZERO, arb.sqrt, ZERO)
 
 

@@ -66,19 +66,18 @@ def lu(a, **params):
     for place in np.ndindex(a.shape[:-2]):
         permutation[place] = np.arange(a.shape[-2])
         for k in range(rank):
-            pivots[place][k] = _eliminate(factors[place], permutation[place], k)
+            pivots[place][k] = k + first_best(abs(factors[place][k:, k]), 1)
+            swap_and_eliminate(factors[place], permutation[place], k, pivots[place][k], divide)
     return factors, pivots, permutation
 
 
-def _eliminate(a, permutation, k):
-    """Clear column k below the diagonal, after swapping the largest entry into it; the row that it came from."""
-    pivot = k + first_best(abs(a[k:, k]), 1)
+def swap_and_eliminate(a, permutation, k, pivot, divide):
+    """Clear column k below the diagonal, after the row of the pivot came to row k."""
     a[[k, pivot]] = a[[pivot, k]]
     permutation[[k, pivot]] = permutation[[pivot, k]]
     for i in range(k + 1, len(a)):
         a[i, k] = divide(a[i, k], a[k, k])
         a[i, k + 1 :] -= a[i, k] * a[k, k + 1 :]
-    return pivot
 
 
 @rule("triangular_solve")

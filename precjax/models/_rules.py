@@ -182,7 +182,7 @@ class RuleModel(ErrorModel):
     ) -> list[Annotated]:
         """By the rule of that name, if it has something to say; the errors of the steps are then not computed."""
         complex_ = any(jnp.issubdtype(dtype_of(x.value), jnp.complexfloating) for x in (*operands, *results))
-        rule = None if complex_ else find(name)
+        rule = find(name, complex_)
         errors = rule and rule(self, operands, [x.value for x in results], **params)
         return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
 

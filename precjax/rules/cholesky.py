@@ -1,8 +1,8 @@
 """The Cholesky factorization.
 
-Theorem: let the computed factors leave a residual, and move it between them: E = L^-1 (A* - L L^T) L^-T. Then
-A* = L (I + E) L^T, and where I + E = (I + K)(I + K)^T with K lower triangular, the exact factor is L* = L (I + K).
-K = low(E - K K^T), with half of the diagonal in `low`, is a fixed point, bounded by Brouwer's theorem
+Theorem: let the computed factors leave a residual, and move it between them: E = L^-1 (A* - L L^H) L^-H. Then
+A* = L (I + E) L^H, and where I + E = (I + K)(I + K)^H with K lower triangular, its diagonal real, the exact factor is
+L* = L (I + K). K = low(E - K K^H), with half of the diagonal in `low`, is a fixed point, bounded by Brouwer's theorem
 (`enclosure.fixed_point`); the Cholesky factor is unique, so it is this one.
 
 References:
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._registry import rule
+from precjax._registry import rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
@@ -28,10 +28,11 @@ from precjax.rules.enclosure import (
     dot_up,
     enclosed,
     fixed_point,
+    hermitian,
+    middle,
     on_diagonal,
     product,
     size,
-    symmetric,
     transposed,
 )
 from precjax.rules.linalg import triangular_inverse_size
@@ -41,14 +42,17 @@ from precjax.rules.linalg import triangular_inverse_size
 def cholesky(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """The lower triangle of the matrix is read; inf where it is not proved to be positive definite."""
     dtype = error_dtype(outs[0].dtype)
-    a, factor = symmetric(enclosed(model, operands[0], dtype), lower=True), jnp.tril(outs[0].astype(dtype))
-    return [where(_on_or_below(outs[0]), _cholesky_error(a, factor), lax.abs(outs[0].astype(dtype)))]
+    a, factor = hermitian(enclosed(model, operands[0], dtype), lower=True), jnp.tril(middle(outs[0]))
+    return [where(_on_or_below(outs[0]), _cholesky_error(a, factor), lax.abs(middle(outs[0])))]
+
+
+same_for_complex("cholesky")
 
 
 def _cholesky_error(a: Enclosure, factor: Any) -> Any:
     """How far a lower triangular matrix is from the Cholesky factor of a*."""
     lower = Enclosure(factor)
-    residual = size(difference(a, product(lower, lower.t)))
+    residual = size(difference(a, product(lower, lower.h)))
     inverse = triangular_inverse_size(factor, lower=True)
     return dot_up(lax.abs(factor), factor_of_one_plus(dot_up(inverse, residual, transposed(inverse))))
 

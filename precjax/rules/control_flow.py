@@ -78,6 +78,14 @@ def high_level(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotate
     return _with_derivative_of(model, eqn, operands, interpret(model, closed, operands))
 
 
+@control("run_state")
+def run_state(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """A function of refs, interpreted in place as one of their values."""
+    if not all(eqn.params["is_initialized"]):
+        raise MissingRuleError(f"run_state at {compat.source_line(eqn)}: a ref without a first value holds anything")
+    return interpret(model, compat.discharged(eqn.params["jaxpr"]), operands)
+
+
 @control("remat2", "remat", "checkpoint")
 def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Still rematerialised, value and error."""

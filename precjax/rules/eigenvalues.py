@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._registry import complex_rule, refusal
+from precjax._registry import complex_rule
 from precjax._rounding import enlarged, error_dtype, less, maximum, minimum, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
@@ -77,9 +77,3 @@ def _pairs(a: Enclosure, v: Any, d: Any) -> tuple[Any, Any]:
     off = defect(Enclosure(lax.conj(transposed(v))), vectors)
     moved = where(isolated, normalized(lax.abs(v), z, off)[0], np.inf)
     return of_values, of_unit(lax.abs(v), moved, less(of_values, np.inf)[..., :1])
-
-
-@refusal("eig")
-def _complex_matrix(eqn: Any) -> str | None:
-    is_complex = jnp.issubdtype(eqn.invars[0].aval.dtype, jnp.complexfloating)
-    return "its bound is proved for real matrices" if is_complex else None

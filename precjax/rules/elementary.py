@@ -162,7 +162,7 @@ def _logistic_spread(x: Ball, y: Any) -> Any:
     derivative = times(y, lax.sub(jnp.ones_like(y), y))
     slope = minimum(plus(derivative, times(x.reach, 0.097), _value_slack(x)), jnp.asarray(0.25, x.dtype))
     left = times(plus(y, 2 * format_of(x.dtype).smallest_normal), plus(times(x.reach, 2.0), 1.01))
-    near = lax.lt(x.reach, 1.0)
+    near = less(x.reach, 1.0)
     return times(where(near, minimum(slope, left), slope), x.error)
 
 
@@ -249,7 +249,7 @@ def _cosh_spread(x: Ball, y: Any) -> Any:
 
 def _erf_inv_spread(x: Ball, y: Any) -> Any:
     """f' = sqrt(pi) / 2 exp(f**2) grows with |x|: taken at the far end, inf where that leaves the domain."""
-    end = lax.erf_inv(lax.min(x.far, 1.0))
+    end = lax.erf_inv(minimum(x.far, 1.0))
     return times(x.error, lax.exp(times(end, end, 1.001)), math.sqrt(math.pi) / 2 * 1.01)
 
 

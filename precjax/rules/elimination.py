@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._interpreter import interpret
-from precjax._registry import rule
+from precjax._registry import complex_rule, rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
@@ -32,6 +32,7 @@ from precjax.rules.enclosure import (
     enclosed,
     fixed_point,
     identity,
+    middle,
     product,
     size,
 )
@@ -41,9 +42,21 @@ from precjax.rules.linalg import triangular_inverse_size
 @rule("lu")
 def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Pivots are a decision: certain where every other candidate of a column is smaller than the pivot."""
-    packed = outs[0].astype(error_dtype(outs[0].dtype))
-    error = elimination_error(enclosed(model, operands[0], packed.dtype), outs)
-    certain = _certain(packed, error, operands[0].error is None)
+    return _with_certain_pivots(model, operands[0], outs, less_than_pivot, operands[0].error is None)
+
+
+@complex_rule("lu")
+def complex_lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """LAPACK compares |re| + |im|, which is rounded: not even an exact column decides itself."""
+    return _with_certain_pivots(model, operands[0], outs, less_in_parts, exact=False)
+
+
+def _with_certain_pivots(
+    model: Any, matrix: Annotated, outs: Sequence[Any], smaller: Callable[..., Any], exact: bool
+) -> list[Any]:
+    packed = middle(outs[0])
+    error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
+    certain = _certain(packed, smaller(packed, error), exact)
     doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
     return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
 
@@ -110,9 +123,29 @@ def fitted(x: Any, m: int, n: int) -> Any:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, m - x.shape[-2]), (0, n - x.shape[-1])])
 
 
-def _certain(packed: Any, error: Any, exact: bool) -> Any:
+def less_than_pivot(packed: Any, error: Any) -> Any:
+    """Which candidates of a column are surely smaller than its pivot."""
+    return less(plus(lax.abs(packed), error), 1.0)
+
+
+def less_in_parts(packed: Any, error: Any) -> Any:
+    """The same for |re| + |im|, which moves by sqrt(2) times the modulus: the candidates are l u, u the pivot."""
+    k = min(packed.shape[-2:])
+    pivots, of_pivots = (jnp.diagonal(x, axis1=-2, axis2=-1)[..., None, :] for x in (packed, error))
+    candidates, errors = packed[..., :k], error[..., :k]
+    moved = plus(times(lax.abs(candidates), of_pivots), times(errors, plus(lax.abs(pivots), of_pivots)))
+    moved = plus(moved, of_pivots, times(lax.abs(pivots), 64 * format_of(error.dtype).unit_roundoff))
+    computed = _sum_of_parts(lax.mul(*jnp.broadcast_arrays(candidates, pivots)))
+    smaller = less(plus(computed, times(moved, 1.5)), _sum_of_parts(pivots))
+    return jnp.concatenate([smaller, jnp.ones(packed[..., k:].shape, bool)], -1)
+
+
+def _sum_of_parts(z: Any) -> Any:
+    return plus(lax.abs(lax.real(z)), lax.abs(lax.imag(z)))
+
+
+def _certain(packed: Any, smaller: Any, exact: bool) -> Any:
     """Whether no other pivots are possible; a first column that is known exactly decides itself, ties included."""
-    smaller = less(plus(lax.abs(packed), error), 1.0)
     if exact:
         smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))
     return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(packed))), axis=(-2, -1), keepdims=True)
@@ -153,10 +186,13 @@ def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps
     factors = lax.linalg.lu(operands[0].value)
     dtype = error_dtype(outs[0].dtype)
     errors = elimination_error(enclosed(model, operands[0], dtype), factors)
-    sizes = enlarged(plus(lax.abs(factors[0].astype(dtype)), errors), 2, dtype)
+    sizes = enlarged(plus(lax.abs(middle(factors[0])), errors), 6, dtype)
     logs = lax.log(jnp.diagonal(sizes, axis1=-2, axis2=-1))
     n, u = logs.shape[-1], format_of(dtype).unit_roundoff
     slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)
     largest = times(lax.exp(plus(jnp.sum(logs, axis=-1), slack)), 1 + 64 * u)
-    known = enlarged(plus(largest, lax.abs(outs[0].astype(dtype))), 8, dtype)
+    known = enlarged(plus(largest, lax.abs(middle(outs[0]))), 8, dtype)
     return [minimum(known, never_nan(model.explicit(steps[0]).error))]
+
+
+same_for_complex("slogdet", "det")

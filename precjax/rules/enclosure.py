@@ -8,7 +8,8 @@ however it was computed. The rounding that they count in a residual, n u |x| |y|
 leave there (Higham, theorems 8.5, 9.3 and 10.3), so that to first order results of other executions obey the same
 bound.
 
-All arrays are stacks of matrices, (..., m, n), in the dtype of errors.
+All arrays are stacks of matrices, (..., m, n), in the dtype of errors; midpoints may be complex, with moduli for
+absolute values, and radii of discs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,20 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._rounding import enlarged, format_of, less, maximum, minus, never_nan, plus, ratio, times, where
+from precjax._rounding import (
+    arithmetic_dtype,
+    enlarged,
+    error_dtype,
+    format_of,
+    less,
+    maximum,
+    minus,
+    never_nan,
+    plus,
+    ratio,
+    times,
+    where,
+)
 
 
 class Enclosure(NamedTuple):
@@ -36,6 +50,11 @@ class Enclosure(NamedTuple):
         """The transposed matrices."""
         return Enclosure(transposed(self.mid), None if self.rad is None else transposed(self.rad))
 
+    @property
+    def h(self) -> Enclosure:
+        """The conjugate transposed matrices."""
+        return Enclosure(adjoint(self.mid), None if self.rad is None else transposed(self.rad))
+
     def map(self, f: Callable[[Any], Any]) -> Enclosure:
         """A move of elements."""
         return Enclosure(f(self.mid), None if self.rad is None else f(self.rad))
@@ -43,13 +62,22 @@ class Enclosure(NamedTuple):
 
 def enclosed(model: Any, operand: Annotated, dtype: Any) -> Enclosure:
     """The operand: its exact value lies within its error."""
-    x = model.ball(operand, dtype)
-    return Enclosure(jnp.asarray(x.value, dtype), x.error)
+    return Enclosure(middle(jnp.asarray(operand.value), dtype), model.ball(operand, dtype).error)
+
+
+def middle(x: Any, dtype: Any = None) -> Any:
+    """An array as it is computed with: in the dtype of errors, or complex."""
+    return x.astype(arithmetic_dtype(x.dtype, dtype or error_dtype(x.dtype)))
 
 
 def transposed(x: Any) -> Any:
     """Rows and columns exchanged."""
     return jnp.swapaxes(x, -1, -2)
+
+
+def adjoint(x: Any) -> Any:
+    """The conjugate transpose, of real matrices the transpose."""
+    return jnp.conj(transposed(x))
 
 
 def identity(n: int, like: Any) -> Any:
@@ -208,10 +236,15 @@ def on_diagonal(x: Any) -> Any:
     return jnp.broadcast_to(jnp.eye(*x.shape[-2:], dtype=bool), x.shape)
 
 
-def symmetric(a: Enclosure, lower: bool) -> Enclosure:
-    """The symmetric matrix of which one triangle is read."""
+def hermitian(a: Enclosure, lower: bool) -> Enclosure:
+    """The Hermitian matrix of which one triangle is read, of its diagonal the real parts; a symmetric one, if real."""
     part, rest = (jnp.tril, -1) if lower else (jnp.triu, 1)
-    return a.map(lambda x: plus(part(x), transposed(part(x, rest))))
+
+    def whole(x: Any) -> Any:
+        x = plus(part(x), adjoint(part(x, rest)))
+        return where(on_diagonal(x), jnp.real(x).astype(x.dtype), x)
+
+    return a.map(whole)
 
 
 def spectral_norm(p: Any) -> Any:

@@ -16,7 +16,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._linear_map import as_matrix
-from precjax._registry import rule
+from precjax._registry import rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, format_of, plus, times
 from precjax.rules.enclosure import (
     Enclosure,
@@ -24,6 +24,7 @@ from precjax.rules.enclosure import (
     enclosed,
     identity,
     inverse_size,
+    middle,
     product,
     size,
     solution_error,
@@ -40,22 +41,23 @@ def triangular_solve(
     left_side: bool,
     lower: bool,
     transpose_a: bool,
+    conjugate_a: bool,
     unit_diagonal: bool,
 ) -> list[Any]:
     """Only one triangle is read; a solution from the right is one of the transposed system."""
     out = outs[0]
     dtype = error_dtype(out.dtype)
     a, b = (enclosed(model, x, dtype) for x in operands)
-    a = triangle(a, lower, unit_diagonal)
+    a = triangle(a.map(jnp.conj) if conjugate_a else a, lower, unit_diagonal)
     if transpose_a == left_side:
         a, lower = a.t, not lower
-    x = out.astype(dtype)
+    x = middle(out)
     if not left_side:
         b, x = b.t, transposed(x)
     error = solution_error(_coarser(model, a, out), b, x, triangular_inverse(a.mid, lower), triangular_weights(lower))
     error = error if left_side else transposed(error)
     # A narrow result may be kept in excess precision where the residual reads it.
-    return [error if out.dtype == dtype else model.total(out, error)]
+    return [error if out.dtype == x.dtype else model.total(out, error)]
 
 
 def _coarser(model: Any, a: Enclosure, out: Any) -> Enclosure:
@@ -109,7 +111,7 @@ def custom_linear_solve(
     dtype = error_dtype(outs[0].dtype)
     a = enclosed(model, system.matrix, dtype).map(system.arrange)
     b = enclosed(model, right[0], dtype).map(system.right)
-    x = system.unknown(outs[0].astype(dtype))
+    x = system.unknown(middle(outs[0]))
     error = solution_error(a, b, x, jnp.linalg.inv(a.mid))
     return [system.place(error, outs[0].shape)]
 
@@ -120,7 +122,7 @@ def tridiagonal_solve(model: Any, operands: Sequence[Annotated], outs: Sequence[
     dtype = error_dtype(outs[0].dtype)
     *bands, b = (enclosed(model, x, dtype) for x in operands)
     a = _summed([band.map(functools.partial(_on_band, k=k)) for k, band in zip((-1, 0, 1), bands, strict=True)])
-    return [solution_error(a, b, outs[0].astype(dtype), jnp.linalg.inv(a.mid))]
+    return [solution_error(a, b, middle(outs[0]), jnp.linalg.inv(a.mid))]
 
 
 def _on_band(x: Any, k: int) -> Any:
@@ -149,3 +151,6 @@ def _scaled(x: Enclosure, factor: float) -> Enclosure:
     mid = times(x.mid, float(factor))
     radius = plus(times(x.rad, abs(factor)), times(lax.abs(mid), 2 * format_of(mid.dtype).unit_roundoff))
     return Enclosure(mid, enlarged(radius, 4, mid.dtype, flushed=2))
+
+
+same_for_complex("triangular_solve", "custom_linear_solve")

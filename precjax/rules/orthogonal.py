@@ -1,12 +1,12 @@
 """Orthogonal factors and the reflections that they are made of.
 
-Theorem: for A* = Q* R* and computed Q, R, the matrix C = A* R^-1 has C^T C = I + E = (I + K)(I + K)^T with K lower
-triangular (`cholesky.factor_of_one_plus`), so R* = (I + K)^T R and Q* = C (I + K)^-T, with the signs of the computed R
-on the diagonal. The exact reflections choose these signs where the first element of every column that they reflect is
-certain not to be 0: the reflection I - tau v v^T of x has tau = 1 + |x_1| / |x|.
+Theorem: for A* = Q* R* and computed Q, R, the matrix C = A* R^-1 has C^H C = I + E = (I + K)(I + K)^H with K lower
+triangular (`cholesky.factor_of_one_plus`), so R* = (I + K)^H R and Q* = C (I + K)^-H, with the signs of the computed R
+on the diagonal, which is real. The exact reflections choose these signs where the real part of the first element of
+every column that they reflect is certain not to be 0: a reflection I - tau v v^H of x has re tau = 1 + |re x_1| / |x|.
 
-Theorem (Schreiber and Van Loan 1989): the product of the reflections I - tau_i v_i v_i^T is I - V T V^T, where
-(I + D N) T = D, D = diag(tau), N the strictly upper triangle of V^T V.
+Theorem (Schreiber and Van Loan 1989): the product of the reflections I - tau_i v_i v_i^H is I - V T V^H, where
+(I + D N) T = D, D = diag(tau), N the strictly upper triangle of V^H V.
 
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 19.
@@ -24,7 +24,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._ball import subnormal
-from precjax._registry import rule
+from precjax._registry import rule, same_for_complex
 from precjax._rounding import enlarged, equal, error_dtype, format_of, less, minimum, minus, plus, ratio, times, where
 from precjax.rules.cholesky import factor_of_one_plus
 from precjax.rules.elimination import below_diagonal, elimination_error, fitted
@@ -37,6 +37,7 @@ from precjax.rules.enclosure import (
     enclosed,
     highest,
     identity,
+    middle,
     product,
     size,
     solution_error,
@@ -55,14 +56,14 @@ def qr(
     doubt, columns of Q beyond those of the matrix), this is what bounds the error. Columns of a wide matrix beyond its
     height are R_2* = Q*^T A_2*.
     """
-    q, r = (x.astype(error_dtype(x.dtype)) for x in outs[:2])
-    a = enclosed(model, operands[0], q.dtype)
+    q, r = map(middle, outs[:2])
+    a = enclosed(model, operands[0], error_dtype(q.dtype))
     known = jnp.all(less(size(a), np.inf), axis=(-2, -1), keepdims=True)
     of_q, of_r = _no_more_than_one(q, known), _no_more_than_columns(r, a)
     if not pivoting:
         k = min(a.mid.shape[-2:])
         q_bound, r_bound = _orthogonal_factors(a, Enclosure(q[..., :k]), Enclosure(r[..., :k, :]), k)
-        flips = where(_signs_certain(a, q[..., :k], q_bound), 0.0, jnp.asarray(2.0, q.dtype))
+        flips = where(_signs_certain(a, q[..., :k], q_bound), 0.0, jnp.asarray(2.0, q_bound.dtype))
         q_bound = plus(q_bound, times(lax.abs(q[..., :k]), flips))
         r_bound = plus(r_bound, times(lax.abs(r[..., :k, :]), transposed(flips)))
         of_q = jnp.concatenate([minimum(q_bound, of_q[..., :k]), of_q[..., k:]], -1)
@@ -84,17 +85,17 @@ def _no_more_than_columns(r: Any, a: Enclosure) -> Any:
 
 
 def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tuple[Any, Any]:
-    """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^T Q - I + Q^T (C - Q) + (C - Q)^T Q + (C - Q)^T (C - Q)."""
+    """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^H Q - I + Q^H (C - Q) + (C - Q)^H Q + (C - Q)^H (C - Q)."""
     square = Enclosure(jnp.triu(r.mid[..., :k]))
     first, rest = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
     off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square.mid, lower=False))
     side = dot_up(lax.abs(transposed(q.mid)), off)
-    e = enlarged(plus(defect(q.t, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
+    e = enlarged(plus(defect(q.h, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
     moved = factor_of_one_plus(e)
     inverse = transposed(amplified(moved, moved, triangular_weights(lower=True)(moved)))
     of_q = enlarged(plus(off, dot_up(plus(lax.abs(q.mid), off), inverse)), 4, off.dtype)
     of_r = dot_up(transposed(moved), lax.abs(square.mid))
-    missing = size(difference(product(q.t, rest), Enclosure(r.mid[..., k:])))
+    missing = size(difference(product(q.h, rest), Enclosure(r.mid[..., k:])))
     of_rest = enlarged(plus(missing, dot_up(transposed(of_q), size(rest))), 2, off.dtype)
     return of_q, jnp.concatenate([of_r, of_rest], -1)
 
@@ -102,14 +103,19 @@ def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tup
 def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
     """Of which columns the exact reflections choose the same sign, (..., 1, k).
 
-    A column of one element is left as it is; so is one that has only zeros below the diagonal.
+    A column of one element is left as it is; so is one that has only zeros below the diagonal. One that may have
+    nothing else there (the vector of its reflection may be 0) is in doubt. Complex elements on the diagonal are turned
+    as well, to real ones, even where nothing is below.
     """
     m, k = q.shape[-2:]
     (packed, *_), errors = _reflections(q, of_q)
-    smallest = jnp.diagonal(minus(lax.abs(packed), errors), axis1=-2, axis2=-1)
-    reflected = lax.gt(smallest, jnp.asarray(1 + 4 * _ulp(q), q.dtype))
-    alone = jnp.broadcast_to(jnp.arange(k) == m - 1, reflected.shape)
-    certain = lax.bitwise_or(lax.bitwise_or(reflected, alone), _zero_below(a, k))
+    moved = less(4 * _ulp(q), minus(lax.abs(packed), errors))
+    turned = less(4 * _ulp(q), _diagonal(minus(lax.abs(jnp.imag(packed)), errors)))  # of complex matrices only
+    moved = lax.bitwise_or(jnp.any(lax.bitwise_and(below_diagonal(packed), moved), axis=-2), turned)
+    certain = lax.bitwise_and(less(1 + 4 * _ulp(q), _diagonal(minus(jnp.real(packed), errors))), moved)
+    if not jnp.iscomplexobj(q):
+        alone = jnp.broadcast_to(jnp.arange(k) == m - 1, certain.shape)
+        certain = lax.bitwise_or(lax.bitwise_or(certain, alone), _zero_below(a, k))
     # A reflection that is in doubt leaves the following columns in doubt.
     return jnp.cumprod(certain.astype(jnp.int32), axis=-1)[..., None, :] > 0
 
@@ -142,11 +148,11 @@ def _ulp(x: Any) -> float:
 @rule("householder_product")
 def householder_product(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """The first columns of the product of reflections, computed again with its rounding counted."""
-    out = outs[0].astype(error_dtype(outs[0].dtype))
+    out = middle(outs[0])
     v, t = _compact(model, operands)
     m, n = out.shape[-2:]
     first = Enclosure(jnp.broadcast_to(jnp.eye(m, n, dtype=out.dtype), out.shape))
-    reflected = product(product(v, t), v.map(lambda x: x[..., :n, :]).t)
+    reflected = product(product(v, t), v.map(lambda x: x[..., :n, :]).h)
     return [size(difference(Enclosure(out), difference(first, reflected)))]
 
 
@@ -167,10 +173,10 @@ def _compact(model: Any, operands: Sequence[Annotated]) -> tuple[Enclosure, Encl
     packed, taus = (enclosed(model, x, dtype) for x in operands)
     k = taus.mid.shape[-1]
     v = packed.map(lambda x: jnp.tril(x[..., :k], -1))
-    v = v._replace(mid=plus(v.mid, jnp.broadcast_to(jnp.eye(*v.mid.shape[-2:], dtype=dtype), v.mid.shape)))
+    v = v._replace(mid=plus(v.mid, jnp.broadcast_to(jnp.eye(*v.mid.shape[-2:], dtype=v.mid.dtype), v.mid.shape)))
     eye = identity(k, v.mid)
     d = taus.map(lambda x: times(eye, x[..., None, :]))
-    m = triangle(product(d, product(v.t, v)), lower=False, unit_diagonal=True)
+    m = triangle(product(d, product(v.h, v)), lower=False, unit_diagonal=True)
     t = lax.linalg.triangular_solve(m.mid, d.mid, left_side=True)
     error = solution_error(m, d, t, triangular_inverse(m.mid, lower=False), triangular_weights(lower=False))
     return v, Enclosure(t, error)
@@ -179,13 +185,13 @@ def _compact(model: Any, operands: Sequence[Annotated]) -> tuple[Enclosure, Encl
 @rule("geqrf")
 def geqrf(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """R on and above the diagonal, the vectors of the reflections below it, at most 1; their tau, at most 2."""
-    packed, taus = (x.astype(error_dtype(x.dtype)) for x in outs)
-    a, k = enclosed(model, operands[0], packed.dtype), taus.shape[-1]
+    packed, taus = map(middle, outs)
+    a, k = enclosed(model, operands[0], error_dtype(packed.dtype)), taus.shape[-1]
     first, r = packed[..., :k], jnp.triu(packed[..., :k, :])
     q = lax.linalg.householder_product(first, taus)
     of_q, of_r = _orthogonal_factors(a, Enclosure(q), Enclosure(r), k)
     certain = _signs_certain(a, q, of_q)
-    of_r = plus(of_r, times(lax.abs(r), where(transposed(certain), 0.0, jnp.asarray(2.0, r.dtype))))
+    of_r = plus(of_r, times(lax.abs(r), where(transposed(certain), 0.0, jnp.asarray(2.0, of_r.dtype))))
     (again, *_), errors = _reflections(q, of_q)
     of_v = plus(errors, lax.abs(lax.sub(again, first)))
     of_tau = plus(_diagonal(errors), lax.abs(lax.sub(_diagonal(again), taus)))
@@ -205,3 +211,6 @@ def _or_at_most(largest: float, x: Any, error: Any, known: Any) -> Any:
     """The error of a number that is at most so large, whatever else is known of it."""
     error = enlarged(error, 4, x.dtype)
     return where(known, minimum(error, enlarged(plus(lax.abs(x), largest), 4, x.dtype)), np.inf)
+
+
+same_for_complex("qr")

@@ -147,7 +147,7 @@ def _exponent_rounding(y: Ball, out: Any) -> Any:
         or max(-y.operand.known.low, y.operand.known.high) <= 2.0 ** format_of(out.dtype).digits
     ):
         return None
-    rounded = lax.gt(jnp.asarray(y.size, y.dtype), 2.0 ** format_of(out.dtype).digits)
+    rounded = less(2.0 ** format_of(out.dtype).digits, jnp.asarray(y.size, y.dtype))
     return where(
         rounded, times(jnp.asarray(y.size, y.dtype), format_of(out.dtype).unit_roundoff), jnp.zeros((), y.dtype)
     )

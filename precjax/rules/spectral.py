@@ -1,7 +1,7 @@
 """Eigenvalues and singular values.
 
-Theorem (Weyl; Ostrowski): for symmetric A* and any V, d with |V^T V - I|_2 <= delta < 1, sorted eigenvalues obey
-|l_i - d_i| <= |A* - V D V^T|_2 + delta |d_i|; singular values likewise.
+Theorem (Weyl; Ostrowski): for Hermitian A* and any V, d with |V^H V - I|_2 <= delta < 1, sorted eigenvalues obey
+|l_i - d_i| <= |A* - V D V^H|_2 + delta |d_i|; singular values likewise.
 
 Theorem: let V^-1 A* V = D + G. Then y = e_i + z, z_i = 0, is an eigenvector of D + G with eigenvalue l if
 l - d_i = g_ii + sum_k g_ik z_k and z_j (l - d_j) = g_ji + sum_k g_jk z_k for j != i: a fixed point, which exists, with
@@ -9,8 +9,8 @@ l - d_i = g_ii + sum_k g_ik z_k and z_j (l - d_j) = g_ji + sum_k g_jk z_k for j 
 all other d_j stay clear of d_i +- rho_i, it belongs to the i-th eigenvalue, which is simple. To first order this is
 z_j = g_ji / (d_i - d_j): Davis and Kahan (1970), elementwise.
 
-An eigenvector is determined up to its sign: the exact one is the unit vector with the sign that is nearest to the
-computed one. Where eigenvalues are not proved to be apart, all that is known is that its elements are at most 1.
+An eigenvector is determined up to its sign, or its phase: the exact one is the unit vector with the one that is nearest
+to the computed one. Where eigenvalues are not proved to be apart, all that is known is that its elements are at most 1.
 
 References:
     Rump, Verification methods, Acta Numerica 19 (2010), section 13. Higham, Functions of Matrices, appendix B.
@@ -27,7 +27,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._registry import rule
+from precjax._registry import rule, same_for_complex
 from precjax._rounding import (
     enlarged,
     error_dtype,
@@ -43,18 +43,20 @@ from precjax._rounding import (
 )
 from precjax.rules.enclosure import (
     Enclosure,
+    adjoint,
     defect,
     difference,
     dot_up,
     enclosed,
     fixed_point,
+    hermitian,
     highest,
     inverse_size,
+    middle,
     on_diagonal,
     product,
     size,
     spectral_norm,
-    symmetric,
     transposed,
 )
 
@@ -63,13 +65,13 @@ from precjax.rules.enclosure import (
 def eigh(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, lower: bool) -> list[Any]:
     """Eigenvalues by Weyl, or more sharply where they are apart; eigenvectors where they are apart."""
     dtype = error_dtype(outs[1].dtype)
-    v, d = outs[0].astype(dtype), outs[1].astype(dtype)[..., None, :]
-    a = symmetric(enclosed(model, operands[0], dtype), lower)
+    v, d = middle(outs[0]), outs[1].astype(dtype)[..., None, :]
+    a = hermitian(enclosed(model, operands[0], dtype), lower)
     vectors = Enclosure(v)
     values = scaled_columns(vectors, d)
-    off = defect(vectors.t, vectors)
-    weyl = _weyl(size(difference(a, product(values, vectors.t))), off, lax.abs(d))
-    inverse = inverse_size(vectors, transposed(v))
+    off = defect(vectors.h, vectors)
+    weyl = _weyl(size(difference(a, product(values, vectors.h))), off, lax.abs(d))
+    inverse = inverse_size(vectors, adjoint(v))
     g = dot_up(inverse, size(difference(product(a, vectors), values)))
     rho, z = rotations(g, gaps(d, d))
     clear = apart(gaps(d, d), plus(rho, transposed(weyl)))
@@ -80,7 +82,7 @@ def eigh(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, lowe
 
 def scaled_columns(x: Enclosure, d: Any) -> Enclosure:
     """x diag(d), for exact x."""
-    mid = lax.mul(*jnp.broadcast_arrays(x.mid, d))
+    mid = lax.mul(*jnp.broadcast_arrays(x.mid, d.astype(x.mid.dtype)))
     # 3 u for a complex product (Higham, section 3.6).
     return Enclosure(mid, enlarged(times(lax.abs(mid), 3 * format_of(mid.dtype).unit_roundoff), 4, d.dtype, flushed=4))
 
@@ -149,8 +151,8 @@ def svd(
     s = outs[0].astype(dtype)[..., None, :]
     wide = a.mid.shape[-2] < a.mid.shape[-1]
     left, _, right = (outs[1], None, outs[2]) if compute_uv else lax.linalg.svd(a.mid, full_matrices=False)
-    factors = [left.astype(dtype), transposed(right.astype(dtype))]
-    tall = a.t if wide else a
+    factors = [middle(left), adjoint(middle(right))]
+    tall = a.h if wide else a
     errors = _singular(tall, *(x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors)), s)
     of_s, *of_factors = errors
     known = less(of_s, np.inf)[..., :1]
@@ -169,18 +171,18 @@ def of_unit(x: Any, error: Any, known: Any) -> Any:
 def _singular(a: Enclosure, u: Any, v: Any, s: Any) -> tuple[Any, Any, Any]:
     """Errors of s, (..., 1, n), of U, (m, n), and of V, (n, n), for m >= n.
 
-    With A* V = U S + R1 and A*^T U = V S + R2: V^-1 A*^T A* V = S**2 + G, G = V^-1 R2 S + V^-1 A*^T R1, where
-    A*^T = (V S + R2) U^T + (A* - U S V^T)^T - R2 U^T. And sigma nu u* = A* V (e_i + z) = U S (e_i + z) + R1 (e_i + z).
+    With A* V = U S + R1 and A*^H U = V S + R2: V^-1 A*^H A* V = S**2 + G, G = V^-1 R2 S + V^-1 A*^H R1, where
+    A*^H = (V S + R2) U^H + (A* - U S V^H)^H - R2 U^H. And sigma nu u* = A* V (e_i + z) = U S (e_i + z) + R1 (e_i + z).
     """
     dtype = s.dtype
     left, right, us = Enclosure(u), Enclosure(v), scaled_columns(Enclosure(u), s)
-    off_u, off_v = defect(left.t, left), defect(right.t, right)
-    residual = size(difference(a, product(us, right.t)))
+    off_u, off_v = defect(left.h, left), defect(right.h, right)
+    residual = size(difference(a, product(us, right.h)))
     delta = plus(spectral_norm(off_u), spectral_norm(off_v))
     weyl = enlarged(plus(times(s, where(less(delta, 0.5), delta, np.inf)), spectral_norm(residual)), 8, dtype)
     r1 = size(difference(product(a, right), us))
-    r2 = size(difference(product(a.t, left), scaled_columns(right, s)))
-    inverse = inverse_size(right, transposed(v))
+    r2 = size(difference(product(a.h, left), scaled_columns(right, s)))
+    inverse = inverse_size(right, adjoint(v))
     inner, across = dot_up(inverse, r2), dot_up(lax.abs(transposed(u)), r1)
     outer = enlarged(plus(transposed(residual), dot_up(r2, lax.abs(transposed(u)))), 2, dtype)
     g = plus(times(inner, s), times(transposed(s), across), dot_up(inner, across), dot_up(inverse, outer, r1))
@@ -196,3 +198,6 @@ def _singular(a: Enclosure, u: Any, v: Any, s: Any) -> tuple[Any, Any, Any]:
     change = plus(of_s, times(plus(s, of_s), stretch))
     of_u = enlarged(ratio(plus(moved, times(lax.abs(u), change)), length), 16, dtype, flushed=8)
     return of_s, where(clear, of_u, np.inf), where(clear, of_v, np.inf)
+
+
+same_for_complex("eigh", "svd")
