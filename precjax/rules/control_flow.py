@@ -20,6 +20,7 @@ from precjax._annotated import Annotated, Known
 from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
+from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_inexact
 
 
