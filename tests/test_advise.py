@@ -92,6 +92,16 @@ def test_ranges_are_respected():
     assert wide.formats["mul"] == "bfloat16" and "its range" in str(wide)
 
 
+def test_a_prediction_that_fails_is_repaired():
+    """Equal numbers are rounded alike, so that their errors add up, as no sum of independent ones does."""
+    f = lambda x: jnp.sum(jnp.sqrt(x), keepdims=True)  # noqa: E731
+    x = jnp.full(1000, 0.11)
+    found = precjax.advise(f, target=10, formats=NARROW, by="primitive")(x)
+    assert found.error <= found.target and found.formats["sqrt"] == "float32" and found.share("bfloat16") == 0
+    few = precjax.advise(f, target=10, formats=NARROW, by="primitive")(zoo.normal(0, 1000) ** 2)
+    assert few.error <= few.target and few.formats["sqrt"] == "bfloat16"
+
+
 def test_gradients_share_the_format_of_their_module():
     f = jax.grad(lambda x: jnp.sum(two(x) ** 2))
     found = precjax.advise(f, target=6, formats=NARROW)(jnp.eye(4))
@@ -103,12 +113,13 @@ def test_a_block_that_two_modules_share():
 
     def f(x):
         with jax.named_scope("one"):
-            x = block(x)
+            y = block(x)
         with jax.named_scope("two"):
-            return jnp.sum(block(x))
+            z = block(x)
+        return y * z
 
-    assert set(precjax.advise(f, target=4)(1.0).formats) == {"one", "two"}
-    assert {row["where"] for row in precjax.blame(f, by="module")(1.0).rows} == {"one", "two"}
+    assert set(precjax.advise(f, target=4)(1.0).formats) == {"one", "two", "(no module)"}
+    assert {row["where"] for row in precjax.blame(f, by="module")(1.0).rows} == {"one", "two", "(no module)"}
 
 
 @pytest.mark.parametrize(
