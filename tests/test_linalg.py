@@ -177,3 +177,26 @@ def test_larger_matrices(name, n, dtype):
         a = gaussian(n, n, seed=n, dtype=dtype)
         for relative in (0.0, 1e-7, 1e-3):
             check_rule(LARGER[name], blurred(a, relative), modes=("plain",), points=1)
+
+
+CONDITIONED = {
+    "solve": lambda a: NL.solve(a, a[..., :1] + 1), "inv": NL.inv, "det": NL.det, "qr": NL.qr, "cholesky": NL.cholesky,
+    "eigvalsh": NL.eigvalsh, "svdvals": NL.svdvals,
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_finite_up_to_a_condition_of_a_hundredth_of_what_destroys_it(name, dtype):
+    """A batch of symmetric positive definite matrices with n u cond from 1e-6 to 0.0099."""
+    n, unit = 8, np.finfo(dtype).eps / 2
+    random = np.random.default_rng(0)
+    stack = []
+    for condition in np.geomspace(1e-6, 0.0099, 8) / (n * unit):
+        q, _ = np.linalg.qr(random.normal(size=(n, n)))
+        a = q @ np.diag(condition ** -np.linspace(0, 1, n)) @ q.T
+        stack.append((a + a.T) / 2)
+    with jax.enable_x64(dtype == "float64"):
+        tracked = jax.jit(precjax.track(CONDITIONED[name]))(np.asarray(stack, dtype))
+    assert all(np.isfinite(e).all() for e in jax.tree.leaves(tracked.error))
