@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
@@ -24,19 +23,7 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
     outs = compat.bind(eqn, values)
-    if eqn.primitive.name == "transpose":
-        return [in_rows(outs[0])]
     return [opaque(outs[0])] if _merges(eqn, operands) and is_inexact(outs[0].dtype) else outs
-
-
-def in_rows(x: Any) -> Any:
-    """The same matrix, stored row by row.
-
-    XLA takes the transpose of a matrix for the same numbers in another order of storage, and copies every array that
-    is made of it to the usual order: all that an optimizer makes of a gradient (72 copies in a step of Adam, 40% of
-    its time).
-    """
-    return with_layout_constraint(x, Layout((0, 1))) if np.ndim(x) == 2 and is_inexact(dtype_of(x)) else x
 
 
 def _merges(eqn: Any, operands: Sequence[Annotated]) -> bool:

@@ -13,7 +13,6 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._binding import in_rows
 from precjax._registry import rule
 from precjax._rounding import as_error, dtype_of, error_dtype
 
@@ -36,14 +35,7 @@ def _mover(primitive: Any) -> Any:
     return move
 
 
-defmove("broadcast_in_dim", "reshape", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile")
-
-
-@rule("transpose")
-def transpose(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, permutation: Any) -> list[Any]:
-    """Moves, and is stored as the value is."""
-    error = operands[0].error
-    return [None if error is None else in_rows(lax.transpose(error, permutation))]
+defmove("broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "split", "unstack", "tile")
 
 
 @rule("stop_gradient", "copy_p", "sharding_constraint", "name", "neg", "abs", "real", "imag", "conj")
