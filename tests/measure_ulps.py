@@ -53,7 +53,7 @@ def scale_of(kind, x, y):
             "near_largest": np.abs(y),
             "reciprocal": np.abs(y),
             "value_x": np.abs(y) * (1 + np.abs(x)),
-            "value_x2": np.abs(y) * (1 + x * x),
+            "upper_tail": np.abs(y) * (1 + np.maximum(x, 0) ** 2),
             "value_log": np.abs(y) * (1 + np.abs(np.log(np.abs(x)))),
             "conditioned": np.abs(y) + np.abs(x) * np.sqrt(np.pi) / 2 * np.exp(np.minimum(y * y, 700)),
         }[kind]

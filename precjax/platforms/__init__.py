@@ -1,7 +1,7 @@
 """What each platform's arithmetic does: data, with sources.
 
 `cpu.csv` holds, per elementary function and format, the largest error in units of unit_roundoff times a scale:
-``value`` |f|, ``value_x`` |f| (1 + |x|), ``value_x2`` |f| (1 + x**2), ``value_log`` |f| (1 + |log|x||),
+``value`` |f|, ``value_x`` |f| (1 + |x|), ``upper_tail`` |f| (1 + max(x, 0)**2), ``value_log`` |f| (1 + |log|x||),
 ``conditioned`` |f| + |x f'(x)|, ``reciprocal`` |f|, and 1 / largest for what overflows before it is inverted,
 ``near_largest`` |f|, four times that next to overflow; scales of special functions are named after them, and stated in
 `precjax.rules.accuracy` and beside their rules. A narrow format without a figure computes in float32, and rounds once

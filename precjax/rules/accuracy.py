@@ -15,7 +15,7 @@ from jax import lax
 
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError
-from precjax._rounding import Format, format_of, less, plus, times, where
+from precjax._rounding import Format, format_of, less, maximum, plus, times, where
 
 
 class Rounding(NamedTuple):
@@ -61,7 +61,7 @@ def rounding(model: Any, name: str, x: Ball, y: Any, out: Any) -> tuple[float, A
 _SCALES: dict[str, Callable[[Ball, Any, float, Format], Any]] = {
     "value": lambda x, y, k, fmt: None,
     "value_x": lambda x, y, k, fmt: times(y, x.far, k),
-    "value_x2": lambda x, y, k, fmt: times(y, x.far, x.far, k),
+    "upper_tail": lambda x, y, k, fmt: times(y, lax.square(maximum(x.high, 0.0)), k),
     "value_log": lambda x, y, k, fmt: times(y, _log_size(x), k),
     "conditioned": lambda x, y, k, fmt: times(lax.exp(times(y, y, 1.01)), x.far, k),
     "near_largest": lambda x, y, k, fmt: times(where(less(y, fmt.largest / 4), 0.0, y), 3 * k),
