@@ -72,8 +72,8 @@ class RuleModel(ErrorModel):
         """
 
     @abc.abstractmethod
-    def without(self, total: Any, part: Any) -> Any:
-        """What the other errors of an accumulated total make together, for each of its parts."""
+    def without(self, total: Any, part: Any, add: Callable[[Any], Any]) -> Any:
+        """What the other errors of an accumulated total make together, for each of its parts, which `add` sums."""
 
     @abc.abstractmethod
     def rounding(self, ulps: float) -> float:

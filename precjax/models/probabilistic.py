@@ -101,9 +101,16 @@ class Probabilistic(RuleModel):
         scaled, scale = _unit(errors, names)
         return lax.mul(lax.sqrt(add(lax.square(scaled))), scale)
 
-    def without(self, total: Any, part: Any) -> Any:
-        """All of it: where one part is most of a root of squares, a difference says little of the others."""
-        return total
+    def without(self, total: Any, part: Any, add: Callable[[Any], Any]) -> Any:
+        """All of it; without a part that is more than half of the squares, of which there is one, the others' sum.
+
+        A difference of squares would say little of the others where one part is most of them.
+
+        Returns:
+            An array of the parts' shape.
+        """
+        dominant = less(times(total, 0.72), part)
+        return where(dominant, self.accumulate(add, where(dominant, 0.0, part)), total)
 
     def rounding(self, ulps: float) -> float:
         """One rounding is uniform; what a table of ulps allows beyond that is another error."""

@@ -52,7 +52,7 @@ class WorstCase(RuleModel):
         """Their sum."""
         return add(errors)
 
-    def without(self, total: Any, part: Any) -> Any:
+    def without(self, total: Any, part: Any, add: Callable[[Any], Any]) -> Any:
         """The difference."""
         return maximum(minus(total, part), 0.0)
 

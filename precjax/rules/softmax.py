@@ -137,7 +137,7 @@ def quotient_error(model: Any, terms: Terms, out: Any, ulps: float) -> Any:
     part, weight = _parts(model, terms, p)
     scale = ratio(jnp.ones_like(weight), maximum(minus(1 - 32 * s.eps, times(weight, 1 + 4 * s.eps)), 0.0))
     rest = times(weight, 4 * n * format_of(dtype).unit_roundoff)
-    others = plus(model.without(weight, part), rest)
+    others = plus(model.without(weight, part, terms.sum), rest)
     own_share = plus(maximum(minus(1.0, p), 0.0), last + terms.u)
     moved = model.join(times(plus(own_share, others), d), others)
     if terms.linear:
