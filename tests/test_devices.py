@@ -38,6 +38,7 @@ def found():
     return outcomes(CHECKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_on_eight_devices(name, found):
     assert found[name]["passed"], found[name]["report"]

@@ -50,6 +50,7 @@ def test_across_platforms(capsys):
     assert verdicts == ["NOT ", "", "NOT ", "NOT "]
 
 
+@pytest.mark.slow
 def test_identities(capsys):
     """What is no identity is told from rounding, be it 1e-5 in a denominator."""
     lines = printed("identities.py", capsys, size=4).splitlines()[1:]
@@ -78,6 +79,7 @@ def test_batch_invariance(capsys):
     assert "NOT rounding" in last
 
 
+@pytest.mark.slow
 def test_interpretability(capsys):
     small = {"count": 64, "steps": 20, "points": 2, "shown": 1, "runs": [("bfloat16", "certified")]}
     lines = printed("interpretability.py", capsys, **small).splitlines()[2:]

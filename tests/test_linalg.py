@@ -56,7 +56,7 @@ SCIPY = {
 TABLES = {"jax.numpy.linalg": (NL, NUMPY), "jax.scipy.linalg": (jsl, SCIPY)}
 COMPLEX = "complex numbers on the way"
 UNTRACKED = {
-    "funm": COMPLEX, "rsf2csf": COMPLEX, "solve_sylvester": COMPLEX, "sqrtm": COMPLEX,
+    "funm": COMPLEX, "solve_sylvester": COMPLEX, "sqrtm": COMPLEX,
     "hessenberg": "reflections of reflections: no theorem yet", "schur": "the order of eigenvalues is a decision: no theorem yet",
 }  # fmt: skip
 

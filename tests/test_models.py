@@ -130,8 +130,9 @@ OPTIMIZERS = {
 }
 
 
-def model_parameters(names=MODELS):
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in names])
+def model_parameters(names=MODELS, long=()):
+    marks = {n: [pytest.mark.slow] * (n in SLOW) + [pytest.mark.long] * (n in long) for n in names}
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks[n]) for n in names])
 
 
 def loss_of(logits):
@@ -161,7 +162,7 @@ def assert_within_reference(tracked, f, *args):
         assert np.all(deviation <= np.asarray(error, np.float64) + np.asarray(its_error))
 
 
-@model_parameters()
+@model_parameters(long={"linen transformer"})  # its step of Adam is run
 def test_forward_and_gradient(name, record_property):
     make, x = MODELS[name]
     parameters, logits = make()
@@ -179,7 +180,7 @@ def test_forward_and_gradient(name, record_property):
             assert np.all((np.abs(v - t) <= 2 * e) | np.isinf(e))
 
 
-@model_parameters([name for name in MODELS if name != "nnx transformer"])
+@model_parameters(["convolutions", "lstm", "gru", "linen transformer"], long={"linen transformer"})
 def test_float32_within_its_bound_of_float64(name):
     make, x = MODELS[name]
     parameters, logits = make()

@@ -211,7 +211,15 @@ def fresh(monkeypatch):
     _TRANSFORMED.clear()
 
 
-@pytest.mark.parametrize(("fault", "row"), [(fault, row) for fault, (_, _, rows) in FAULTS.items() for row in rows])
+def row_marks(row):
+    """Complex factorizations take seconds to compile."""
+    return [pytest.mark.long] * (row in ("complex qr", "complex lu", "complex cholesky"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "row"),
+    [pytest.param(fault, row, marks=row_marks(row)) for fault, (_, _, rows) in FAULTS.items() for row in rows],
+)
 def test_fault_turns_the_row_red(fault, row, fresh):
     replaced, by, _ = FAULTS[fault]
     if isinstance(replaced, str):
@@ -222,6 +230,8 @@ def test_fault_turns_the_row_red(fault, row, fresh):
         test_rules.judge(CASES[row], "float32", "worst_case")
 
 
-@pytest.mark.parametrize("row", sorted({row for fault in FAULTS.values() for row in fault.rows}))
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=row_marks(row)) for row in sorted({row for fault in FAULTS.values() for row in fault.rows})]
+)
 def test_row_is_green_without_faults(row, fresh):
     test_rules.judge(CASES[row], "float32", "worst_case")

@@ -25,7 +25,8 @@ def comparisons(f, *args, model="probabilistic"):
     return zoo.compared(tracked, zoo.observed(f, tracked, *args))
 
 
-LONG = {("transformer", "float32"), ("convolutions", "bfloat16"), ("lstm", "float32")}  # the other format is tried in the short run
+# The other format is tried in the short run; of the LSTM, the gradients.
+LONG = {("transformer", "float32"), ("convolutions", "bfloat16"), ("lstm", "float32"), ("lstm", "bfloat16")}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ LONG = {("transformer", "float32"), ("convolutions", "bfloat16"), ("lstm", "floa
 def test_realistic_at_every_layer(name, dtype):
     network = SMALL[name]().astype(dtype)
     rows = comparisons(network.layers, network.parameters, network.inputs)
-    assert all(1 < row.ratio < 15 for row in rows), [row.ratio for row in rows]
+    assert all(1 < row.ratio < 12 for row in rows), [row.ratio for row in rows]
     assert np.mean([row.coverage for row in rows]) >= 0.99
 
 
@@ -43,7 +44,7 @@ def test_realistic_at_every_layer(name, dtype):
 def test_realistic_gradients(name):
     network = SMALL[name]()
     rows = comparisons(network.gradients, network.parameters, network.inputs)
-    assert all(1 < row.ratio < 15 for row in rows), [row.ratio for row in rows]
+    assert all(1 < row.ratio < 12 for row in rows), [row.ratio for row in rows]
 
 
 def test_does_not_explode_with_depth():

@@ -251,6 +251,7 @@ def test_a_sum_that_stagnates():
     assert value < 50 and 0.6 < error / (100 - value) < 0.8  # 1 / sqrt(2)
 
 
+@pytest.mark.long
 def test_twenty_steps_of_training():
     optimizer, x = optax.adam(2.0**-6, b1=0.875, b2=0.96875, eps=2.0**-20), normal(8, 4)
 
