@@ -12,6 +12,8 @@ import pytest
 import precjax
 from precjax.testing import check_rule
 
+pytestmark = pytest.mark.slow
+
 POINTS = 6
 
 

@@ -45,6 +45,8 @@ from precjax.rules import (
 )
 from precjax.rules.whole import is_whole
 
+pytestmark = pytest.mark.slow  # it tries the tests: once is enough
+
 CASES = {case.name: case for case in test_rules.CASES}
 ORIGINAL = {"total": WorstCase.total, "rules": dict(_RULES)}
 

@@ -100,7 +100,7 @@ def run_programs(count, seed, record_property):
     assert share < 0.25
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [pytest.param(n, marks=[pytest.mark.slow] * (n >= PARTS // 2)) for n in range(PARTS)])
 def test_programs(part, record_property):
     run_programs(DEFAULT // PARTS, part, record_property)
 
