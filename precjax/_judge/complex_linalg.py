@@ -9,9 +9,10 @@ from flint import acb, acb_mat, arb
 
 from precjax._judge.complex_numbers import divide
 from precjax._judge.decision import first_best
-from precjax._judge.linalg import swap_and_eliminate
+from precjax._judge.linalg import each_factor, swap_and_eliminate
 from precjax._judge.number import ZERO, Undecidable, as_complex, compare
 from precjax._judge.reduction import SUM
+from precjax._judge.spectral import ascending
 from precjax._judge.table import COMPLEX, rule
 
 _COMPLEX = np.frompyfunc(as_complex, 1, 1)
@@ -53,10 +54,7 @@ def _substitute(a, x, lower):
 
 @rule("cholesky", table=COMPLEX)
 def cholesky(a, **params):
-    result = np.full(a.shape, acb(0), dtype=object)
-    for place in np.ndindex(a.shape[:-2]):
-        _cholesky(a[place], result[place])
-    return result
+    return each_factor(a, acb(0), _cholesky)
 
 
 def _cholesky(a, lower):
@@ -96,18 +94,8 @@ def eigh(a, *, lower, **params):
 
 def _hermitian(a):
     """Ascending eigenvalues, and unit eigenvectors as columns."""
-    n = len(a)
-    try:
-        values, right = acb_mat([[as_complex(x) for x in row] for row in a]).eig(right=True)
-    except ValueError as error:
-        raise Undecidable(f"eigenvalues that are not apart: {error}") from error
-    numbers = [value.real for value in values]
-    order = sorted(range(n), key=lambda i: float(numbers[i].mid()))
-    for i, j in zip(order, order[1:], strict=False):
-        if compare(numbers[i], numbers[j]) != -1:
-            raise Undecidable("eigenvalues that are not apart")
-    columns = [_turned(np.array([right[i, j] for i in range(n)], dtype=object)) for j in order]
-    return np.array([numbers[i] for i in order], dtype=object), np.stack(columns, axis=1)
+    numbers, columns = ascending(acb_mat([[as_complex(x) for x in row] for row in a]))
+    return numbers, np.stack([_turned(v) for v in columns], axis=1)
 
 
 def _turned(vector):

@@ -14,9 +14,14 @@ DIVIDE = np.frompyfunc(divide, 2, 1)
 
 @rule("cholesky")
 def cholesky(a, **params):
-    result = np.full(a.shape, ZERO, dtype=object)
+    return each_factor(a, ZERO, _cholesky)
+
+
+def each_factor(a, zero, fill):
+    """Of a batch of matrices: `fill` writes the factor of one over zeros."""
+    result = np.full(a.shape, zero, dtype=object)
     for place in np.ndindex(a.shape[:-2]):
-        _cholesky(a[place], result[place])
+        fill(a[place], result[place])
     return result
 
 

@@ -25,9 +25,15 @@ def eigh(a, *, lower, **params):
 
 def _symmetric(a):
     """Ascending eigenvalues, and unit eigenvectors as columns."""
-    n = len(a)
+    numbers, columns = ascending(acb_mat([[acb(ball(x)) for x in row] for row in a]))
+    return numbers, np.stack([_unit(v) for v in columns], axis=1)
+
+
+def ascending(matrix):
+    """The eigenvalues of a Hermitian matrix in order, and an eigenvector of each, of any length."""
+    n = matrix.nrows()
     try:
-        values, right = acb_mat([[acb(ball(x)) for x in row] for row in a]).eig(right=True)
+        values, right = matrix.eig(right=True)
     except ValueError as error:
         raise Undecidable(f"eigenvalues that are not apart: {error}") from error
     numbers = [value.real for value in values]
@@ -35,8 +41,8 @@ def _symmetric(a):
     for i, j in zip(order, order[1:], strict=False):
         if compare(numbers[i], numbers[j]) != -1:
             raise Undecidable("eigenvalues that are not apart")
-    vectors = np.array([[right[i, j] for j in order] for i in range(n)], dtype=object).reshape(n, n)
-    return np.array([numbers[i] for i in order], dtype=object), np.stack([_unit(v) for v in vectors.T], axis=1)
+    columns = [np.array([right[i, j] for i in range(n)], dtype=object) for j in order]
+    return np.array([numbers[i] for i in order], dtype=object), columns
 
 
 def _unit(vector):
