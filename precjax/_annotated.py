@@ -54,12 +54,20 @@ class Annotated(NamedTuple):
         error: the model's annotation, any fixed tree of arrays; None where the value is exact (static knowledge).
         known: static facts.
         origin: where it came from, within the same jaxpr.
+        norm: what a model may know besides of an inexact array ``(*s, n)``: a bound of the 2-norm of each row of its
+            error, ``(*s, 1)``; None where nothing is.
     """
 
     value: Any
     error: Any = None
     known: Known = Known()
     origin: Origin | None = None
+    norm: Any = None
+
+    @property
+    def annotation(self) -> tuple[Any, Any]:
+        """What stands beside the value, as a tree of arrays."""
+        return self.error, self.norm
 
 
 def constant(value: Any) -> Annotated:

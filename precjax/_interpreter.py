@@ -85,9 +85,10 @@ def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
             results = handler(model, eqn, operands)
         return [x._replace(origin=x.origin or Origin(eqn, tuple(operands), i)) for i, x in enumerate(results)]
     pairs = model.apply(eqn, operands)
-    return [
+    results = [
         Annotated(v, e, infer(eqn, operands, i, e), Origin(eqn, tuple(operands), i)) for i, (v, e) in enumerate(pairs)
     ]
+    return model.refined(eqn, operands, results)
 
 
 def _schedule(body: Any) -> list[tuple[Any, list[Any]]]:
@@ -112,7 +113,7 @@ class Signature(NamedTuple):
 
 def signature(x: Annotated) -> Signature:
     """The static part of an annotated array; hashable."""
-    return Signature(jax.tree.structure(x.error), x.known)
+    return Signature(jax.tree.structure(x.annotation), x.known)
 
 
 class Transformed(NamedTuple):
@@ -125,7 +126,7 @@ class Transformed(NamedTuple):
 
 def flatten(xs: Sequence[Annotated]) -> list[Any]:
     """Values, then the leaves of the annotations."""
-    return [x.value for x in xs] + jax.tree.leaves([x.error for x in xs])
+    return [x.value for x in xs] + jax.tree.leaves([x.annotation for x in xs])
 
 
 def unflatten(signatures: Sequence[Signature], leaves: Sequence[Any]) -> list[Annotated]:
@@ -134,7 +135,8 @@ def unflatten(signatures: Sequence[Signature], leaves: Sequence[Any]) -> list[An
     results = []
     for value, (structure, known) in zip(values, signatures, strict=True):
         taken, rest = rest[: structure.num_leaves], rest[structure.num_leaves :]
-        results.append(Annotated(value, jax.tree.unflatten(structure, taken), known))
+        error, norm = jax.tree.unflatten(structure, taken)
+        results.append(Annotated(value, error, known, norm=norm))
     return results
 
 

@@ -227,11 +227,11 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
     else:
         # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
         mean = squared(differences[0].origin.operands[1])
-        centred = len(differences) == 1 and mean is not None and _is_centred(y, root_of, mean, axes, count)
+        centred = len(differences) == 1 and mean is not None and is_centred(y, root_of, mean, axes, count)
     return Normalized(count, scale) if centred and meets(chain, axes, shape) else None
 
 
-def _is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ...], count: int) -> bool:
+def is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ...], count: int) -> bool:
     """Whether y is x - mean, and `mean` the mean of x over axes."""
     if not made_by(y, "sub") or y.origin.operands[0] is not x:
         return False

@@ -19,6 +19,7 @@ SHAPES = ((), (3,), (2, 3))
 DTYPES = ("float32",) * 5 + ("float64", "bfloat16", "float16")
 ERRORS = (None, 0.0, 1e-7, 1e-5, 1e-3, 0.05)  # None: an exact input
 DEFAULT, PARTS, MANY = 200, 4, int(os.environ.get("PRECJAX_PROGRAMS", "2000"))
+MODEL = precjax.WorstCase(granularity=os.environ.get("PRECJAX_GRANULARITY", "element"))
 SEED = int(os.environ.get("PRECJAX_SEED", "0"))
 
 picks = st.integers(0, programs.RECENT - 1)
@@ -52,7 +53,7 @@ def judge(program, drawn, seen):
             return tuple(programs.run(program, arrays, dtype)[-4:])
 
         try:
-            checked = check_rule(f, *args, modes=("plain",), points=1)
+            checked = check_rule(f, *args, model=MODEL, modes=("plain",), points=1)
         except Undecidable:
             seen["undecidable"] += 1
             return

@@ -85,6 +85,10 @@ class ErrorModel(abc.ABC):
         """
         return results
 
+    def refined(self, eqn: Any, operands: Sequence[Annotated], results: list[Annotated]) -> list[Annotated]:
+        """The results of an ordinary equation with what else the model knows of their errors."""
+        return results
+
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:
         """Whether `apply` has a rule for the equation."""

@@ -152,7 +152,7 @@ class RuleModel(ErrorModel):
 
     def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
         """With the largest error of any copy."""
-        return x if x.error is None else x._replace(error=lax.pmax(never_nan(x.error), names))
+        return x if x.error is None else x._replace(error=lax.pmax(never_nan(x.error), names), norm=None)
 
     def doubt(self, x: Annotated) -> Any:
         """A decision is in doubt where its error is not zero."""
@@ -164,7 +164,7 @@ class RuleModel(ErrorModel):
             return x
         x = self.explicit(x)
         condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
-        return x._replace(error=where(condition, np.inf, x.error))
+        return x._replace(error=where(condition, np.inf, x.error), norm=None)
 
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The rule of the primitive gives the error; the primitive itself gives the value."""

@@ -35,6 +35,7 @@ from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, sa
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
 from precjax.models._widened import Widened
+from precjax.models.by_row import ByRow
 from precjax.models.shadow import difference, moved_back
 from precjax.models.worst_case import WorstCase
 
@@ -57,6 +58,8 @@ class Certified(Widened, WorstCase):
             another program.
         contraction: how errors of the reference pass through matrix products: "componentwise", or "normwise", which is
             faster and a little looser. Either is far below the error that it certifies until some twenty layers deep.
+        granularity: "element" or "row", as of `WorstCase`, for the reference's own errors: with "row", certificates
+            reach deeper. Pairs keep errors of elements.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
@@ -92,6 +95,11 @@ class Certified(Widened, WorstCase):
         """The model for float64 programs."""
         return _PairedCertified(**vars(self))
 
+    def fit(self, jaxpr: Any) -> Certified:
+        """Pairs for a program with float64 in it; otherwise, norms of rows if the model asks for them."""
+        fitted = super().fit(jaxpr)
+        return fitted if fitted is not self or self.granularity == "element" else _CertifiedByRow(**vars(self))
+
     def enter(self, argument: Tracked) -> Annotated:
         """A ball around the value; or, tighter, around the reference that an earlier step left."""
         value, error = argument
@@ -125,6 +133,13 @@ class Certified(Widened, WorstCase):
     def result(self, value: Any, error: Any, offset: Any, radius: Any) -> CertifiedTracked:
         """The value and its bound, with the reference, so that the next step begins where this one ended."""
         return CertifiedTracked(value, error, offset, radius)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _CertifiedByRow(Certified, ByRow):
+    """Certificates whose references carry norms of rows."""
+
+    fit = ByRow.fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

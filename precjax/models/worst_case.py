@@ -11,6 +11,7 @@ from precjax._rounding import maximum, minus, plus
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
 
+GRANULARITIES = ("element", "row")
 _CONTRACTIONS = {"componentwise": componentwise, "normwise": normwise}
 
 
@@ -23,6 +24,9 @@ class WorstCase(RuleModel):
             values, |A||B|: one more product, two if both operands are inexact. "normwise" uses the Cauchy-Schwarz
             inequality with norms of rows and
             columns: no more products, about pi/2 looser on Gaussian data.
+        granularity: "element" bounds every number by itself. "row" also bounds the 2-norm of each row's errors (along
+            the last axis), which a matrix product multiplies by its spectral norm at most: bounds then survive more
+            layers, at the price of products of the matrices with themselves.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
@@ -43,6 +47,23 @@ class WorstCase(RuleModel):
     References:
         Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 3.
     """
+
+    granularity: str = "element"
+
+    def __post_init__(self) -> None:
+        """Checks the options."""
+        super().__post_init__()
+        if self.granularity not in GRANULARITIES:
+            expected = " or ".join(map(repr, GRANULARITIES))
+            raise ValueError(f"granularity={self.granularity!r}: expected {expected}")
+
+    def fit(self, jaxpr: Any) -> WorstCase:
+        """The same model, with norms of rows if it asks for them."""
+        if self.granularity == "element":
+            return self
+        from precjax.models.by_row import ByRow  # noqa: PLC0415  (it derives from this class)
+
+        return ByRow(**vars(self))
 
     def join(self, *terms: Any) -> Any:
         """Their sum."""

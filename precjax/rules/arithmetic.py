@@ -92,7 +92,7 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = two_sum_error(a, b, out, sign)
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
-    merged = _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
+    merged = merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
     # Whole constants that add up to less than 2**p are merged without rounding.
     error = exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
     masks = [_full(x.size, out, x.dtype) for x in (a, b) if x.operand.known.masked]
@@ -121,7 +121,7 @@ def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int,
     return error
 
 
-def _merged_constants(a: Ball, b: Ball, out: Any) -> float:
+def merged_constants(a: Ball, b: Ball, out: Any) -> float:
     """|c| + |d| for (x + c) + d, where plain programs may round c + d instead; 0 otherwise."""
     for constant, other in ((a, b), (b, a)):
         if platforms.current().merges_constants and patterns.made_by(other.operand, "add", "sub"):
@@ -229,11 +229,9 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
-    divisor = b.operand.known
+    divisor, ulps = b.operand.known, quotient_ulps(b, out)
     if _is_power_of_two(divisor):
         return _scaled(model, a, 1 / abs(divisor.low), out)
-    ulps = 4.0 if patterns.made_by(b.operand, "sqrt", "rsqrt", "pow") else 2.0
-    ulps += 4.5 if not platforms.current().read_loss(out.dtype) else 0.0
     if isinstance(b.size, float):
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
     numerator = model.join(a.absorbed, times(lax.abs(out).astype(b.dtype), b.error))
@@ -247,6 +245,12 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
         return model.total(out, error, more, ulps=ulps, steps=12)
     # T (1 + e / near) <= numerator / (near - e)
     return model.total(out, ratio(numerator, b.nearest(1.0)), ulps=ulps, steps=16)
+
+
+def quotient_ulps(divisor: Ball, out: Any) -> float:
+    """How often a quotient by this divisor may be rounded, in ulps; see `div`."""
+    ulps = 4.0 if patterns.made_by(divisor.operand, "sqrt", "rsqrt", "pow") else 2.0
+    return ulps + (4.5 if not platforms.current().read_loss(out.dtype) else 0.0)
 
 
 def _is_power_of_two(known: Any) -> bool:

@@ -69,11 +69,8 @@ def norm(squares: Any, terms: int, dtype: Any) -> Any:
 
 def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
     """The theorem above, for any model's way to join errors and to round sums."""
-    dtype, accumulator = error_dtype(out.dtype), _accumulator(out.dtype)
-    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, accumulator)
-    if bilinear.inputs:
-        first = model.rounding(1.0) * bilinear.inputs
-        rounding = model.join(rounding, first, first) + bilinear.inputs**2
+    dtype = error_dtype(out.dtype)
+    rounding, of_result, once_more = _roundings(model, bilinear, out.dtype)
     a, b = (model.ball(x, dtype) for x in operands)
     lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
     big_a, big_b = (_size(x, lost / rounding) for x in (a, b))
@@ -85,8 +82,25 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     else:
         bound = model.join(contract(big_a, model.join(b.error, times(big_b, rounding))), contract(a.error, big_b))
     final = times(magnitude(out, dtype), of_result) if of_result else None
-    once_more = 1.0 if accumulator != out.dtype else 0.0
     return model.total(out, bound, final, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
+
+
+def _roundings(model: Any, bilinear: Bilinear, dtype: Any) -> tuple[float, float, float]:
+    """Per unit of every product's size, per unit of the result's, and ulps of the result once it is summed."""
+    accumulator = _accumulator(dtype)
+    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, accumulator)
+    if bilinear.inputs:
+        first = model.rounding(1.0) * bilinear.inputs
+        rounding = model.join(rounding, first, first) + bilinear.inputs**2
+    return rounding, of_result, 1.0 if accumulator != dtype else 0.0
+
+
+def roundings_of_products(
+    model: Any, operands: Sequence[Annotated], dtype: Any, terms: int, precision: Any
+) -> tuple[float, float]:
+    """Of a sum of so many products in the worst case: per unit of their sizes, and ulps once it is summed."""
+    rounding, _, once_more = _roundings(model, _bilinear(None, None, terms, terms, precision, operands), dtype)
+    return rounding, once_more
 
 
 def _size(x: Ball, read: float) -> Any:

@@ -21,7 +21,7 @@ from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
 from precjax._registry import MissingRuleError
-from precjax._rounding import dtype_of, is_inexact
+from precjax._rounding import dtype_of, enlarged, is_inexact
 
 
 @control("jit", "pjit")
@@ -142,7 +142,7 @@ def _joined(cases: Sequence[Any]) -> Any:
     """The signature that covers those of several branches: annotated if any is."""
     first = cases[0]
     for other in cases[1:]:
-        structure = first.structure if first.structure.num_leaves else other.structure
+        structure = max(first.structure, other.structure, key=lambda s: s.num_leaves)
         first = first._replace(structure=structure, known=first.known.join(other.known))
     return first._replace(known=first.known._replace(settled=False)) if first.structure.num_leaves else first
 
@@ -158,8 +158,11 @@ def _branch(model: Any, transformed: Any, outputs: Sequence[Any]) -> Any:
 
 
 def _like(model: Any, x: Annotated, wanted: Any) -> Annotated:
-    """The array with an annotation if the signature has one."""
-    return model.explicit(x) if wanted.structure.num_leaves and x.error is None else x
+    """The array with an annotation of the signature's structure, which lacks nothing but what may be forgotten."""
+    if signature(x).structure == wanted.structure:
+        return x
+    x = model.explicit(x)
+    return x if signature(x).structure == wanted.structure else x._replace(norm=None)
 
 
 def _dense(model: Any, outputs: Sequence[Any], avals: Sequence[Any]) -> list[Any]:
@@ -172,7 +175,7 @@ def _dense(model: Any, outputs: Sequence[Any], avals: Sequence[Any]) -> list[Any
 
 def _abstract(model: Any, aval: Any) -> Any:
     value = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-    return jax.eval_shape(lambda v: model.explicit(Annotated(v)).error, value)
+    return jax.eval_shape(lambda v: model.explicit(Annotated(v)).annotation, value)
 
 
 def _choose(model: Any, index: Annotated, cases: list[Annotated]) -> Annotated:
@@ -223,7 +226,8 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     params = eqn.params
     consts_count, carry_count = compat.scan_counts(params)
     consts, rest = operands[:consts_count], operands[consts_count:]
-    carry, xs = rest[:carry_count], rest[carry_count:]
+    carry = rest[:carry_count]
+    xs = [x if x.value.ndim > 1 else x._replace(norm=None) for x in rest[carry_count:]]
     slices = [_slice(x) for x in xs]
     transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
     kept, made = [signature(x) for x in carry], transformed.outputs[carry_count:]
@@ -244,7 +248,7 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 def _slice(x: Annotated) -> Annotated:
     """What the body sees of a scanned array; only shapes and signature matter."""
     first = lambda v: jnp.empty(v.shape[1:], v.dtype) if is_plain(v) else v[0]  # noqa: E731
-    return Annotated(first(x.value), jax.tree.map(first, x.error), x.known)
+    return Annotated(first(x.value), jax.tree.map(first, x.error), x.known, norm=jax.tree.map(first, x.norm))
 
 
 def is_plain(value: Any) -> bool:
@@ -288,5 +292,8 @@ def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 
 
 def _lanes(test: Any, new: Any, old: Any) -> Any:
+    """What is new where the test holds; of two norms over lanes that go on and lanes that do not, the sum."""
+    if np.shape(new)[: test.ndim] != test.shape:
+        return enlarged(lax.add(new, old), 1, new.dtype)
     condition = lax.broadcast_in_dim(test, np.shape(new), tuple(range(test.ndim)))
     return lax.select(condition, new, old)

@@ -21,6 +21,7 @@ from precjax._interpreter import Signature, Transformed, control, flatten, run, 
 def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """The same map over the same mesh, of values and annotations."""
     params = {**eqn.params, "check_vma": eqn.params["check_vma"] and model.typed}
+    operands = _of_elements(operands)
     given = tuple(map(signature, operands))
     in_specs = _specs(params["in_specs"], given)
     made: list[Transformed] = []
@@ -32,15 +33,23 @@ def shard_map(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated
     # What the body's results are annotated with decides how many specs there are.
     jax.eval_shape(_mapped(look, params, in_specs, ()), *flatten(operands))
     transformed = made[-1]
+    outputs = tuple(
+        map(signature, _of_elements(unflatten(transformed.outputs, range(len(transformed.jaxpr.out_avals)))))
+    )
     unsaid = [_unsaid(params, spec) for spec in params["out_specs"]]
 
     def body(*leaves: Any) -> tuple[Any, ...]:
-        results = run(transformed, unflatten(given, leaves))
+        results = _of_elements(run(transformed, unflatten(given, leaves)))
         return tuple(flatten([model.shared(x, n) if n else x for x, n in zip(results, unsaid, strict=True)]))
 
-    out_specs = tuple(_specs(params["out_specs"], transformed.outputs))
+    out_specs = tuple(_specs(params["out_specs"], outputs))
     leaves = _mapped(body, params, in_specs, out_specs)(*flatten(operands))
-    return unflatten(transformed.outputs, leaves)
+    return unflatten(outputs, leaves)
+
+
+def _of_elements(xs: Sequence[Annotated]) -> list[Annotated]:
+    """Without norms of rows, of which a device may hold a part."""
+    return [x._replace(norm=None) for x in xs]
 
 
 def _mapped(f: Any, params: dict[str, Any], in_specs: Sequence[Any], out_specs: Any) -> Any:
