@@ -38,7 +38,7 @@ class Report:
             ``algorithm`` (lost by rounding here); ``cancelled`` (bits by which sums are smaller than their terms, at
             most); ``worst`` (exact bits of the worst number); ``smallest``, ``largest`` (range of sizes, zeros left
             out); ``overflow_margin``, ``underflow_margin`` (bits to the ends of the format); ``undecided`` (share of
-            decisions that rounding might turn); ``executions`` (of the row's equations, on average); ``order`` (its
+            decisions that rounding might turn); ``executions`` (of the equation that ran most often); ``order`` (its
             first place in the program).
     """
 
@@ -153,7 +153,7 @@ def _row(where: str, members: list[tuple[Site, dict[str, float]]]) -> dict[str, 
         "overflow_margin": _extreme(min, kept, "overflow_margin"),
         "underflow_margin": _extreme(min, kept, "underflow_margin"),
         "undecided": max((k.get("undecided", 0.0) for k in kept), default=0.0),
-        "executions": sum(k["runs"] for k in kept) / len(kept),
+        "executions": max(k["runs"] for k in kept),
         "order": int(min(k["order"] for k in kept)),
     }
 

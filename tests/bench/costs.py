@@ -27,6 +27,7 @@ from precjax._tracked import values_of
 MODELS = {
     "normwise": precjax.WorstCase(contraction="normwise"),
     "componentwise": precjax.WorstCase(),
+    "by row": precjax.WorstCase(contraction="normwise", granularity="row"),
     "probabilistic": precjax.Probabilistic(),
     "prob. normwise": precjax.Probabilistic(contraction="normwise"),
     "certified": precjax.Certified(contraction="normwise"),
