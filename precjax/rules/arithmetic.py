@@ -92,7 +92,7 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = two_sum_error(a, b, out, sign)
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
-    merged = _merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
+    merged = merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
     # Whole constants that add up to less than 2**p are merged without rounding.
     error = exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
     masks = [_full(x.size, out, x.dtype) for x in (a, b) if x.operand.known.masked]
@@ -121,7 +121,7 @@ def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int,
     return error
 
 
-def _merged_constants(a: Ball, b: Ball, out: Any) -> float:
+def merged_constants(a: Ball, b: Ball, out: Any) -> float:
     """|c| + |d| for (x + c) + d, where plain programs may round c + d instead; 0 otherwise."""
     for constant, other in ((a, b), (b, a)):
         if platforms.current().merges_constants and patterns.made_by(other.operand, "add", "sub"):
@@ -168,7 +168,7 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     if operands[0] is operands[1]:
         return [power_error(model, a, 2, out)]
     for scale, x in ((a, b), (b, a)):
-        if _is_power_of_two(scale.operand.known):
+        if is_power_of_two(scale.operand.known):
             return [_scaled(model, x, abs(scale.operand.known.low), out)]
     error = softmax_gradient_error(model, operands, out, a.dtype)
     if error is not None:
@@ -230,7 +230,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
     divisor = b.operand.known
-    if _is_power_of_two(divisor):
+    if is_power_of_two(divisor):
         return _scaled(model, a, 1 / abs(divisor.low), out)
     ulps = 4.0 if patterns.made_by(b.operand, "sqrt", "rsqrt", "pow") else 2.0
     ulps += 4.5 if not platforms.current().read_loss(out.dtype) else 0.0
@@ -249,7 +249,7 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     return model.total(out, ratio(numerator, b.nearest(1.0)), ulps=ulps, steps=16)
 
 
-def _is_power_of_two(known: Any) -> bool:
+def is_power_of_two(known: Any) -> bool:
     return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 

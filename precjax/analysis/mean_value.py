@@ -1,0 +1,297 @@
+"""Bounds that keep what errors have in common: the mean value form.
+
+Theorem. Let F(x, d) be a program in real arithmetic, d_i being added to the result of its i-th equation, and let an
+execution read inputs x' and err by d'_i in equation i, on the operands that it has. It computes F(x', d'); the exact
+result is F(x, 0). If F is continuous and piecewise differentiable along the segment between the two, then by the mean
+value theorem
+    |F(x', d') - F(x, 0)| <= sum_i sup |dF/dd_i| |d'_i| + sum_j sup |dF/dx_j| |x'_j - x_j|,
+the suprema over any box around the segment. `precjax.analysis._local` bounds |d'_i|, the worst case in forward
+direction bounds the operands that it needs. And the worst case bounds the suprema: tracked through the gradient of F,
+with d_i in [-delta_i, delta_i] as inexact inputs, |gradient| + error bounds the derivative everywhere in the box.
+
+Errors of one intermediate number that reach the result on several ways cancel or add up in the gradient, as they do in
+the program; the forward bound takes each way for the worst. Neither is always smaller, so the smaller one counts.
+
+What is no smooth function (a step, a comparison, a loop, a factorization), or has no bound of its own rounding, is cut:
+its result is another input, off by the forward bound of its error. So is a select, where its condition is in doubt.
+
+An execution is taken to give each equation one value, for all that read it; but products in sums, casts to wider
+formats and merged divisions, which some read rounded and others do not, are allowed for (`_local`).
+
+References:
+    Moore, Kearfott and Cloud, Introduction to Interval Analysis, SIAM 2009, section 6.3.
+    Solovyev, Baranowski, Briggs, Jacobsen, Rakamaric and Gopalakrishnan, Rigorous estimation of floating-point
+    round-off errors with symbolic Taylor expansions, ACM TOPLAS 41 (2018).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated, constant
+from precjax._ball import Ball
+from precjax._inline import inlined
+from precjax._interpreter import apply, given, interpret, schedule
+from precjax._rounding import as_error, dtype_of, enlarged, error_dtype, magnitude, minimum, never_nan, plus, times, where
+from precjax._tracked import Tracked
+from precjax._transform import check_arguments, interpreted
+from precjax.analysis._local import MOVES, Operand, is_real, is_smooth, local_error
+from precjax.models import WorstCase
+
+
+def mean_value(
+    f: Callable[..., Any],
+    *,
+    outputs: int = 64,
+    turns: int = 16,
+    static_argnums: int | Iterable[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+) -> Callable[..., Tracked]:
+    """Computes, next to every value of a function, a bound of its error that keeps first-order correlations.
+
+    As ``track(f, model="worst_case")``, and never looser: the smaller one of its bound and the mean value form. The
+    gain is a factor of 1.5 to 2 for formulas, and more where a number is used twice. The price is a gradient per number
+    of the result, tracked.
+
+    Args:
+        f: any function that JAX can trace.
+        outputs: how many numbers the results may hold at most. A gradient is taken of each: to bound a function of
+            numbers at many points, take ``jax.vmap(mean_value(f))``.
+        turns: scans of at most so many turns are unrolled; of a longer one the forward bound is taken.
+        static_argnums: positions of arguments that are not arrays, as in ``jax.jit``.
+        static_argnames: names of arguments that are not arrays, as in ``jax.jit``.
+
+    Returns:
+        A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`, as that of
+        `track` does. It is an ordinary traceable function.
+
+    Guarantee:
+        |value - exact| <= error, as under the worst case, for every execution in which an equation has one value for
+        all that read it (contracted products, and what else `precjax` knows XLA to merge, excepted).
+
+    Raises:
+        TypeError: if `f` is not callable.
+        ValueError: if the results hold more than `outputs` real numbers, or as in `track`.
+        MissingRuleError: at the call, if a primitive has no rule.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> f = lambda x: x / (x + 1)
+        >>> x = precjax.Tracked(jnp.float32(3), 1e-3)  # f'(x) is 1/16
+        >>> [f"{float(bound(f)(x).error):.2g}" for bound in (precjax.track, precjax.mean_value)]
+        ['0.00044', '6.3e-05']
+
+    References:
+        Moore, Kearfott and Cloud, Introduction to Interval Analysis, SIAM 2009, section 6.3.
+    """
+    if not callable(f):
+        raise TypeError(f"mean_value(f={f!r}): f must be a function, got {type(f).__name__}")
+    walk = functools.partial(_bounded, outputs=outputs, turns=turns)
+    static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+    run = interpreted(f, WorstCase(), walk=walk, **static)
+
+    @functools.wraps(f)
+    def bounded(*args: Any, **kwargs: Any) -> Tracked:
+        check_arguments(args, kwargs, signed=False)
+        return run(*args, **kwargs)
+
+    return bounded
+
+
+def _bounded(model: WorstCase, closed: Any, arguments: Sequence[Annotated], outputs: int, turns: int) -> list[Annotated]:
+    """The results of a jaxpr, the smaller bound of each."""
+    results = interpret(model, closed, arguments)
+    rounded = [i for i, x in enumerate(results) if x.error is not None and is_real(dtype_of(x.value))]
+    count = sum(math.prod(np.shape(results[i].value)) for i in rounded)
+    if count > outputs:
+        raise ValueError(
+            f"mean_value: the results hold {count} rounded numbers, more than outputs={outputs}, and a gradient is taken "
+            f"of each. Bound fewer of them, vmap over points, or allow more with outputs={count}"
+        )
+    if not count:
+        return results
+    program = _Program(model, inlined(closed, turns), arguments)
+    for i, bound in zip(rounded, program.bounds(rounded), strict=True):
+        results[i] = results[i]._replace(error=minimum(results[i].error, as_error(bound, results[i].error.dtype)))
+    return results
+
+
+class _Tap(NamedTuple):
+    """What is added to an intermediate number.
+
+    Attributes:
+        radius: in the box of the derivatives.
+        error: how far that of an execution and the exact one are apart.
+    """
+
+    radius: Any
+    error: Any
+
+
+class _Program:
+    """A program without calls, run once forward."""
+
+    def __init__(self, model: WorstCase, flat: Any, arguments: Sequence[Annotated]) -> None:
+        """Runs it under the worst case; keeps a tap for every number that has an error of its own."""
+        self.model, self.body = model, compat.open_jaxpr(flat)
+        self.known = dict(zip(self.body.constvars, map(given, compat.constants(flat)), strict=True))
+        self.known.update(zip(self.body.invars, arguments, strict=True))
+        self.smooth: list[Any] = []  # equations whose derivatives are taken, in order
+        self.doubt: dict[Any, Any] = {}  # of the selects among them
+        self.taps: dict[Any, _Tap] = {}
+        self.rounded: dict[Any, Any] = {}  # local errors, moved along
+        self.readers = _readers(self.body)
+        for var in self.body.invars:
+            self._cut(var)
+        for eqn, _ in schedule(self.body):
+            self._step(eqn)
+
+    def _read(self, atom: Any) -> Annotated:
+        return constant(atom.val) if compat.is_literal(atom) else self.known[atom]
+
+    def _cut(self, var: Any) -> None:
+        """The number is an input, off by its error."""
+        x = self.known[var]
+        if x.error is not None and is_real(dtype_of(x.value)):
+            error = never_nan(x.error)
+            self.taps[var] = _Tap(error if x.known.settled else times(error, 2.0), error)
+
+    def _step(self, eqn: Any) -> None:
+        operands = [self._read(atom) for atom in eqn.invars]
+        results = apply(self.model, eqn, operands)
+        self.known.update(zip(eqn.outvars, results, strict=True))
+        uncertain = any(x.error is not None for x in operands)
+        if not (uncertain and is_smooth(eqn, operands)):
+            for var in eqn.outvars:
+                self._cut(var)
+            return
+        self.smooth.append(eqn)
+        if eqn.primitive.name == "select_n" and operands[0].error is not None:
+            self._choose(eqn, operands[0], results[0])
+        self._round(eqn, operands, results)
+
+    def _choose(self, eqn: Any, which: Annotated, result: Annotated) -> None:
+        """Where the condition is in doubt, the result is cut."""
+        doubt = jnp.broadcast_to(self.model.doubt(which), np.shape(result.value))
+        error = where(doubt, never_nan(result.error), 0.0)
+        self.doubt[eqn.outvars[0]] = doubt
+        self.taps[eqn.outvars[0]] = _Tap(times(error, 2.0), error)
+
+    def _round(self, eqn: Any, operands: Sequence[Annotated], results: Sequence[Annotated]) -> None:
+        """A tap for what the equation rounds."""
+        moved = self._moved(eqn)
+        self.rounded.update(zip(eqn.outvars, moved, strict=True))
+        if eqn.primitive.name in (*MOVES, "abs", "select_n"):
+            return
+        (var,), (result,) = eqn.outvars, results
+        dtype = error_dtype(dtype_of(result.value))
+        read = [Operand(Ball(x, dtype), self._shared(atom)) for atom, x in zip(eqn.invars, operands, strict=True)]
+        error = local_error(self.model, eqn, read, Ball(result, dtype))
+        if error is None:
+            return
+        error = jnp.broadcast_to(jnp.asarray(never_nan(jnp.asarray(error, dtype))), np.shape(result.value))
+        self.taps[var], self.rounded[var] = _Tap(error, error), error
+
+    def _moved(self, eqn: Any) -> list[Any]:
+        """Local errors of the operands, as the equation moves them."""
+        errors = [None if compat.is_literal(atom) else self.rounded.get(atom) for atom in eqn.invars]
+        if eqn.primitive.name not in MOVES or all(e is None for e in errors):
+            return [None] * len(eqn.outvars)
+        if eqn.primitive.name == "neg":
+            return errors
+        dtype = next(e.dtype for e in errors if e is not None)
+        values = [self._read(atom).value for atom in eqn.invars]
+        moving = [
+            jnp.zeros(np.shape(v), dtype) if e is None and is_real(dtype_of(v)) else v if e is None else e
+            for v, e in zip(values, errors, strict=True)
+        ]
+        return compat.bind(eqn, moving)
+
+    def _shared(self, atom: Any) -> Any:
+        """The local error of an operand that others read, too."""
+        return None if compat.is_literal(atom) or self.readers[atom] < 2 else self.rounded.get(atom)
+
+    def run(self, taps: dict[Any, Any]) -> list[Any]:
+        """F: the results of the program, with these numbers added."""
+        env = {var: lax.add(self.known[var].value, tap) for var, tap in taps.items() if var not in self._made}
+        for eqn in self.smooth:
+            values = [env.get(a, None) if not compat.is_literal(a) else None for a in eqn.invars]
+            values = [self._read(a).value if v is None else v for a, v in zip(eqn.invars, values, strict=True)]
+            for var, value in zip(eqn.outvars, _smooth(eqn, values), strict=True):
+                if var in self.doubt:
+                    value = lax.select(self.doubt[var], self.known[var].value, value)
+                env[var] = lax.add(value, taps[var]) if var in taps else value
+        return [env.get(v) if not compat.is_literal(v) else None for v in self.body.outvars]
+
+    @functools.cached_property
+    def _made(self) -> set[Any]:
+        return {var for eqn in self.smooth for var in eqn.outvars}
+
+    def bounds(self, chosen: Sequence[int]) -> list[Any]:
+        """The mean value form of these results."""
+        variables = list(self.taps)
+        zeros = [jnp.zeros_like(self.known[var].value) for var in variables]
+        shapes = [(np.shape(x.value), dtype_of(x.value)) for x in (self._read(self.body.outvars[i]) for i in chosen)]
+
+        def gradients(taps: Sequence[Any]) -> Any:
+            results = lambda taps: [self.run(dict(zip(variables, taps, strict=True)))[i] for i in chosen]  # noqa: E731
+            return jax.vmap(lambda ct: jax.vjp(results, taps)[1](ct)[0])(_basis(shapes))
+
+        closed = jax.make_jaxpr(gradients)(zeros)
+        inputs = [self.model.lift(zero, self.taps[var].radius) for var, zero in zip(variables, zeros, strict=True)]
+        parts = interpret(self.model, closed, inputs)
+        total = _total(self.model, parts, [self.taps[var].error for var in variables])
+        ends = np.cumsum([math.prod(shape) for shape, _ in shapes])[:-1]
+        return [part.reshape(shape) for part, (shape, _) in zip(jnp.split(total, ends), shapes, strict=True)]
+
+
+def _readers(body: Any) -> dict[Any, int]:
+    """How many equations read a number, or what is only moved of it; twice those that read it twice."""
+    readers: dict[Any, int] = {}
+    atoms = [*(a for eqn in body.eqns for a in eqn.invars), *body.outvars]
+    for atom in atoms:
+        if not compat.is_literal(atom):
+            readers[atom] = readers.get(atom, 0) + 1
+    for eqn in body.eqns:
+        if eqn.primitive.name in MOVES:
+            most = max((readers[a] for a in eqn.invars if not compat.is_literal(a)), default=0)
+            readers.update({v: max(readers.get(v, 0), most) for v in eqn.outvars})
+    return readers
+
+
+def _smooth(eqn: Any, values: Sequence[Any]) -> list[Any]:
+    """The equation, with the derivative of a maximum chosen by an order, which is decided wherever the maximum is."""
+    if eqn.primitive.name not in ("max", "min"):
+        return compat.bind(eqn, values)
+    a, b = jnp.broadcast_arrays(*values)
+    return [lax.select(a >= b if eqn.primitive.name == "max" else a <= b, a, b)]
+
+
+def _basis(shapes: Sequence[tuple[tuple[int, ...], Any]]) -> list[Any]:
+    """Cotangents, one per number of the results."""
+    sizes = [math.prod(shape) for shape, _ in shapes]
+    rows = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
+    return [jnp.asarray(row.reshape(-1, *shape), dtype) for row, (shape, dtype) in zip(rows, shapes, strict=True)]
+
+
+def _total(model: WorstCase, parts: Sequence[Annotated], errors: Sequence[Any]) -> Any:
+    """The sum of (|gradient| + its error) error over everything that was tapped, per number of the results."""
+    terms, steps = [], 8
+    for part, error in zip(parts, errors, strict=True):
+        dtype = error.dtype
+        slope = plus(magnitude(jnp.asarray(part.value), dtype), as_error(model.error(part), dtype))
+        term = jnp.where(error == 0, 0, slope * error)
+        terms.append(lax.reduce_sum(term, tuple(range(1, term.ndim))))
+        steps += math.prod(error.shape) + 2
+    dtype = max((t.dtype for t in terms), key=lambda d: d.itemsize)
+    total = plus(*(as_error(t, dtype) for t in terms))
+    return never_nan(enlarged(total, steps, dtype, flushed=steps))
