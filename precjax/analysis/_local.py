@@ -14,13 +14,14 @@ number times the slope of g, which is bounded where an operand may be subnormal,
 
 What XLA does not round. A product in a sum may be contracted, a cast to a wider format may read an unrounded number.
 Then the operand's local error is 0; if other equations read the operand rounded, the sum is taken to err by the
-operand's local error, twice, for Sterbenz's difference and the nearer operand speak of floats.
+operand's local error besides: twice where the operand was taken for a float, as in Sterbenz's difference.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -140,11 +141,12 @@ def _read(x: Ball) -> Any:
 def _sum(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     (a, _), (b, _) = operands
     dtype = dtype_of(out.operand.value)
-    nearest = minimum(half_ulp(out.far, dtype), jnp.minimum(_far(a), _far(b)))
-    error = where(_sterbenz(a, b, eqn.primitive.name == "sub"), 0.0, nearest)
     merged = merged_constants(a, b, out.operand.value) * format_of(dtype).unit_roundoff
-    shared = [times(x.shared, 2.0) for x in operands if merged or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
-    return plus(error, merged, *shared, 3 * _flush(out))
+    read = [x.shared for x in operands if merged or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
+    rounded = jnp.asarray(half_ulp(out.far, dtype))
+    of_floats = where(_sterbenz(a, b, eqn.primitive.name == "sub"), 0.0, jnp.minimum(_far(a), _far(b)))
+    error = jnp.minimum(plus(rounded, *read), plus(of_floats, *(times(x, 2.0) for x in read)))
+    return plus(error, merged, 3 * _flush(out))
 
 
 def _sterbenz(a: Ball, b: Ball, subtracted: bool) -> Any:
@@ -189,7 +191,7 @@ def _quotient(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     u = format_of(dtype_of(out.operand.value)).unit_roundoff
     if is_power_of_two(b.operand.known):
         return plus(2 * _flush(out), _read(a))
-    more = 0.0 if np.ndim(out.operand.value) == 0 and not isinstance(b.size, float) else 1.0
+    more = _inverse_error(b, out) / u
     if patterns.made_by(_source(b.operand), "sqrt", "rsqrt", "pow", "div") or patterns.made_by(_source(a.operand), "div"):
         more = 5.0
     if not platforms.current().read_loss(dtype_of(out.operand.value)):
@@ -197,6 +199,17 @@ def _quotient(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     read = _read(a)
     lost = None if read is None else ratio(read, jnp.asarray(_near(b), out.dtype))
     return plus(_rounded(out), times(out.far, more * u), lost, _unless_subnormal(b))
+
+
+def _inverse_error(b: Ball, out: Ball) -> float:
+    """The relative error of 1 / b, as XLA computes it before it multiplies; 0 where it divides."""
+    dtype = dtype_of(out.operand.value)
+    if not isinstance(b.size, float):
+        return 0.0 if np.ndim(out.operand.value) == 0 else format_of(dtype).unit_roundoff
+    if dtype not in (np.float32, np.float64) or not 1e-30 < b.size < 1e30:
+        return format_of(dtype).unit_roundoff
+    inverse = np.ones((), dtype) / np.asarray(b.size, dtype)
+    return float(abs(Fraction(float(inverse)) * Fraction(b.size) - 1)) * (1 + 2.0**-40)
 
 
 def _unless_subnormal(x: Ball) -> Any:

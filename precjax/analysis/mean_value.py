@@ -158,26 +158,27 @@ class _Program:
     def _read(self, atom: Any) -> Annotated:
         return constant(atom.val) if compat.is_literal(atom) else self.known[atom]
 
-    def _cut(self, var: Any) -> None:
-        """The number is an input, off by its error."""
+    def _cut(self, var: Any, rounded: Any = None) -> None:
+        """The number is an input, off by its error; by its local error if it is made of exact numbers."""
         x = self.known[var]
         if x.error is not None and is_real(dtype_of(x.value)):
-            error = never_nan(x.error)
+            error = never_nan(x.error if rounded is None else minimum(x.error, rounded))
             self.taps[var] = _Tap(error if x.known.settled else times(error, 2.0), error)
 
     def _step(self, eqn: Any) -> None:
         operands = [self._read(atom) for atom in eqn.invars]
         results = apply(self.model, eqn, operands)
         self.known.update(zip(eqn.outvars, results, strict=True))
-        uncertain = any(x.error is not None for x in operands)
-        if not (uncertain and is_smooth(eqn, operands)):
+        smooth, exact = is_smooth(eqn, operands), all(x.error is None for x in operands)
+        if smooth:
+            self._round(eqn, operands, results)
+        if not smooth or exact:
             for var in eqn.outvars:
-                self._cut(var)
+                self._cut(var, self.rounded.get(var))
             return
         self.smooth.append(eqn)
         if eqn.primitive.name == "select_n" and operands[0].error is not None:
             self._choose(eqn, operands[0], results[0])
-        self._round(eqn, operands, results)
 
     def _choose(self, eqn: Any, which: Annotated, result: Annotated) -> None:
         """Where the condition is in doubt, the result is cut."""
