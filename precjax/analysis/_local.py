@@ -192,7 +192,9 @@ def _quotient(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     if is_power_of_two(b.operand.known):
         return plus(2 * _flush(out), _read(a))
     more = _inverse_error(b, out) / u
-    if patterns.made_by(_source(b.operand), "sqrt", "rsqrt", "pow", "div") or patterns.made_by(_source(a.operand), "div"):
+    if patterns.made_by(_source(b.operand), "sqrt", "rsqrt", "pow", "div") or patterns.made_by(
+        _source(a.operand), "div"
+    ):
         more = 5.0
     if not platforms.current().read_loss(dtype_of(out.operand.value)):
         more += 4.5

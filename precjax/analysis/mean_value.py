@@ -41,7 +41,18 @@ from precjax._annotated import Annotated, constant
 from precjax._ball import Ball
 from precjax._inline import inlined
 from precjax._interpreter import apply, given, interpret, schedule
-from precjax._rounding import as_error, dtype_of, enlarged, error_dtype, magnitude, minimum, never_nan, plus, times, where
+from precjax._rounding import (
+    as_error,
+    dtype_of,
+    enlarged,
+    error_dtype,
+    magnitude,
+    minimum,
+    never_nan,
+    plus,
+    times,
+    where,
+)
 from precjax._tracked import Tracked
 from precjax._transform import check_arguments, interpreted
 from precjax.analysis._local import MOVES, Operand, is_real, is_smooth, local_error
@@ -107,7 +118,9 @@ def mean_value(
     return bounded
 
 
-def _bounded(model: WorstCase, closed: Any, arguments: Sequence[Annotated], outputs: int, turns: int) -> list[Annotated]:
+def _bounded(
+    model: WorstCase, closed: Any, arguments: Sequence[Annotated], outputs: int, turns: int
+) -> list[Annotated]:
     """The results of a jaxpr, the smaller bound of each."""
     results = interpret(model, closed, arguments)
     rounded = [i for i, x in enumerate(results) if x.error is not None and is_real(dtype_of(x.value))]
@@ -245,14 +258,23 @@ class _Program:
 
         def gradients(taps: Sequence[Any]) -> Any:
             results = lambda taps: [self.run(dict(zip(variables, taps, strict=True)))[i] for i in chosen]  # noqa: E731
-            return jax.vmap(lambda ct: jax.vjp(results, taps)[1](ct)[0])(_basis(shapes))
+            pullback = jax.vjp(results, taps)[1]
+            cotangents = _basis(shapes)
+            if len(cotangents[0]) == 1:
+                return [part[None] for part in pullback([ct[0] for ct in cotangents])[0]]
+            return jax.vmap(lambda ct: pullback(ct)[0])(cotangents)
 
         closed = jax.make_jaxpr(gradients)(zeros)
-        inputs = [self.model.lift(zero, self.taps[var].radius) for var, zero in zip(variables, zeros, strict=True)]
+        inputs = [_box(self.model, zero, self.taps[var].radius) for var, zero in zip(variables, zeros, strict=True)]
         parts = interpret(self.model, closed, inputs)
         total = _total(self.model, parts, [self.taps[var].error for var in variables])
         ends = np.cumsum([math.prod(shape) for shape, _ in shapes])[:-1]
         return [part.reshape(shape) for part, (shape, _) in zip(jnp.split(total, ends), shapes, strict=True)]
+
+
+def _box(model: WorstCase, zero: Any, radius: Any) -> Annotated:
+    """What may be added to a number: [-radius, radius]."""
+    return model.lift(zero, radius)
 
 
 def _readers(body: Any) -> dict[Any, int]:
