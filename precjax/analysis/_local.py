@@ -37,7 +37,6 @@ from precjax._rounding import (
     enlarged,
     format_of,
     less,
-    minimum,
     plus,
     ratio,
     times,
@@ -65,10 +64,12 @@ class Operand(NamedTuple):
     Attributes:
         ball: its value, error and reach.
         shared: its local error, if it was rounded, and other equations read it too; None otherwise.
+        fixed: whether it depends on no argument, so that XLA may fold it into a constant.
     """
 
     ball: Ball
-    shared: Any
+    shared: Any = None
+    fixed: bool = False
 
 
 Local = Callable[[Any, Any, list[Operand], Ball], Any]
@@ -76,14 +77,12 @@ _LOCAL: dict[str, Local] = {}
 
 
 def is_smooth(eqn: Any, operands: Sequence[Annotated]) -> bool:
-    """Whether the equation is one real function of reals, continuous and piecewise smooth, whose rounding is known.
-
-    Merged sums (XLA adds up sums of sums in one go) may be taken in an order that rounds more than both.
-    """
+    """Whether the equation is one real function of reals, continuous and piecewise smooth, whose rounding is known."""
     name, choices = eqn.primitive.name, operands[1:] if eqn.primitive.name == "select_n" else operands
     if name not in _LOCAL or hasattr(eqn.params.get("accuracy"), "rtol"):
         return False
     known = all(x.error is None or is_real(dtype_of(x.value)) for x in choices)
+    # Sums of sums are added up in one go, in an order that may round more than both.
     merged = name == "reduce_sum" and patterns.made_by(_source(operands[0]), "reduce_sum")
     return known and not merged and all(is_real(v.aval.dtype) for v in eqn.outvars)
 
@@ -110,6 +109,8 @@ def half_ulp(far: Any, dtype: Any) -> Any:
 
 
 def local(*names: str) -> Callable[[Local], Local]:
+    """Registers what bounds the local errors of these primitives, before they are enlarged."""
+
     def register(function: Local) -> Local:
         _LOCAL.update(dict.fromkeys(names, function))
         return function
@@ -129,6 +130,11 @@ def _rounded(out: Ball) -> Any:
     return plus(half_ulp(out.far, dtype_of(out.operand.value)), _flush(out))
 
 
+def _grown(relative: float) -> float:
+    """A relative error of the exact result, as one of the computed result; inf for one that is not small."""
+    return relative / (1 - relative) if relative < 0.5 else math.inf
+
+
 def _read(x: Ball) -> Any:
     """What reading the operand may lose: nothing where it cannot be subnormal."""
     lost = platforms.current().read_loss(dtype_of(x.operand.value))
@@ -139,7 +145,7 @@ def _read(x: Ball) -> Any:
 
 @local(*_SUMS)
 def _sum(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
-    (a, _), (b, _) = operands
+    a, b = (x.ball for x in operands)
     dtype = dtype_of(out.operand.value)
     merged = merged_constants(a, b, out.operand.value) * format_of(dtype).unit_roundoff
     read = [x.shared for x in operands if merged or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
@@ -175,7 +181,7 @@ def _source(x: Annotated) -> Annotated:
 
 @local("mul")
 def _product(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
-    (a, _), (b, _) = operands
+    a, b = (x.ball for x in operands)
     read = plus(times(_read(a), b.far), times(_read(b), a.far))
     scaled = is_power_of_two(a.operand.known) or is_power_of_two(b.operand.known)
     return plus(2 * _flush(out) if scaled else _rounded(out), read)
@@ -183,19 +189,16 @@ def _product(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
 
 @local("div")
 def _quotient(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
-    """XLA inverts constants and what is broadcast, which a scalar never is; it merges chains of divisions and roots.
-
-    A merged chain rounds twice, the first time where another equation may have read its first quotient.
-    """
-    (a, _), (b, _) = operands
+    """XLA inverts constants and what is broadcast, which a scalar never is; it merges chains of divisions and roots."""
+    a, b = (x.ball for x in operands)
     u = format_of(dtype_of(out.operand.value)).unit_roundoff
     if is_power_of_two(b.operand.known):
         return plus(2 * _flush(out), _read(a))
-    more = _inverse_error(b, out) / u
+    more = _inverse_error(operands[1], out) / u
     if patterns.made_by(_source(b.operand), "sqrt", "rsqrt", "pow", "div") or patterns.made_by(
         _source(a.operand), "div"
     ):
-        more = 5.0
+        more = 5.0  # the merged chain's roundings, and those of the first quotient or root where others read it
     if not platforms.current().read_loss(dtype_of(out.operand.value)):
         more += 4.5
     read = _read(a)
@@ -203,15 +206,15 @@ def _quotient(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     return plus(_rounded(out), times(out.far, more * u), lost, _unless_subnormal(b))
 
 
-def _inverse_error(b: Ball, out: Ball) -> float:
+def _inverse_error(divisor: Operand, out: Ball) -> float:
     """The relative error of 1 / b, as XLA computes it before it multiplies; 0 where it divides."""
-    dtype = dtype_of(out.operand.value)
-    if not isinstance(b.size, float):
-        return 0.0 if np.ndim(out.operand.value) == 0 else format_of(dtype).unit_roundoff
-    if dtype not in (np.float32, np.float64) or not 1e-30 < b.size < 1e30:
-        return format_of(dtype).unit_roundoff
-    inverse = np.ones((), dtype) / np.asarray(b.size, dtype)
-    return float(abs(Fraction(float(inverse)) * Fraction(b.size) - 1)) * (1 + 2.0**-40)
+    dtype, size = dtype_of(out.operand.value), divisor.ball.size
+    if not divisor.fixed and np.ndim(out.operand.value) == 0:
+        return 0.0
+    if not isinstance(size, float) or dtype not in (np.float32, np.float64) or not 1e-30 < size < 1e30:
+        return format_of(dtype).unit_roundoff * 1.01
+    inverse = np.ones((), dtype) / np.asarray(size, dtype)
+    return float(abs(Fraction(float(inverse)) * Fraction(size) - 1)) * (1 + 2.0**-40)
 
 
 def _unless_subnormal(x: Ball) -> Any:
@@ -231,8 +234,8 @@ def _power(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     if y in (0, 1):
         return None
     if y > 0:
-        return plus(_rounded(out), times(out.far, (y - 2) * u), 3 * y * _flush(out))
-    inverted = plus(times(out.far, (2 - y) * u), 1.01 / format_of(dtype_of(out.operand.value)).largest)
+        return plus(_rounded(out), times(out.far, _grown((y - 2) * u)), 3 * y * _flush(out))
+    inverted = plus(times(out.far, _grown((2 - y) * u)), 1.01 / format_of(dtype_of(out.operand.value)).largest)
     return plus(inverted, _flush(out), _unless_subnormal(operands[0].ball))
 
 
@@ -241,10 +244,10 @@ def _elementary(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any
     """The table's figure, at the largest |f| in reach; slopes next to 0 are below 2."""
     name, x, value = eqn.primitive.name, operands[0].ball, out.operand.value
     ulps, more = rounding(model, name, x, out.far, value)
-    rounded = half_ulp(out.far, value.dtype) if ulps == 1.0 else times(out.far, ulps * model.unit(value.dtype))
+    rounded = half_ulp(out.far, value.dtype) if ulps == 1.0 else times(out.far, _grown(ulps * model.unit(value.dtype)))
     singular = _unless_subnormal(x) if name in _SINGULAR else None
-    # log(sqrt(x)) and log(x**y) may be computed as a multiple of log |x|.
-    merged = operands[0].shared if patterns.made_by(_source(x.operand), "sqrt", "rsqrt", "pow") else None
+    # log(sqrt(x)), log(x**y), log(exp(x)) may be computed as a multiple of log |x|, or as x.
+    merged = operands[0].shared if patterns.made_by(_source(x.operand), "sqrt", "rsqrt", "pow", "exp") else None
     merged = None if merged is None else ratio(times(merged, 2.0), jnp.asarray(x.near, out.dtype))
     return plus(rounded, more, singular, merged, 3 * _flush(out))
 
@@ -253,7 +256,7 @@ def _elementary(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any
 def _general_power(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     """As its rule has it."""
     factor = max(model.accuracy("pow", out.operand.value.dtype).factor, 2.5)
-    rounded = times(out.far, factor * model.unit(out.operand.value.dtype))
+    rounded = times(out.far, _grown(factor * model.unit(out.operand.value.dtype)))
     return plus(rounded, 3 * _flush(out), _unless_subnormal(operands[0].ball))
 
 
@@ -266,7 +269,7 @@ def _extreme(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
 @local("convert_element_type")
 def _cast(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     """Perhaps by way of float32, which rounds a little more."""
-    (x, shared), dtype = operands[0], dtype_of(out.operand.value)
+    (x, shared, _), dtype = operands[0], dtype_of(out.operand.value)
     before, after = format_of(dtype_of(x.operand.value)), format_of(dtype)
     wider = after.digits >= before.digits and after.smallest_normal <= before.smallest_normal
     return plus(None if wider else times(_rounded(out), 1 + 2.0**-10), times(shared, 2.0), _read(x), _flush(out))
@@ -274,7 +277,7 @@ def _cast(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
 
 @local("reduce_sum")
 def _reduction(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
-    (x, shared), axes = operands[0], tuple(eqn.params["axes"])
+    (x, shared, _), axes = operands[0], tuple(eqn.params["axes"])
     size = np.shape(x.operand.value)
     n = math.prod(size[i] for i in axes)
     far = jnp.broadcast_to(jnp.asarray(x.far, out.dtype), size)

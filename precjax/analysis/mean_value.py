@@ -127,12 +127,12 @@ def _bounded(
     count = sum(math.prod(np.shape(results[i].value)) for i in rounded)
     if count > outputs:
         raise ValueError(
-            f"mean_value: the results hold {count} rounded numbers, more than outputs={outputs}, and a gradient is taken "
-            f"of each. Bound fewer of them, vmap over points, or allow more with outputs={count}"
+            f"mean_value: the results hold {count} rounded numbers, more than outputs={outputs}, and a gradient is "
+            f"taken of each. Bound fewer of them, vmap over points, or allow more with outputs={count}"
         )
-    if not count:
+    program = _Program(model, inlined(closed, turns), arguments) if count else None
+    if program is None or not program.taps:
         return results
-    program = _Program(model, inlined(closed, turns), arguments)
     for i, bound in zip(rounded, program.bounds(rounded), strict=True):
         results[i] = results[i]._replace(error=minimum(results[i].error, as_error(bound, results[i].error.dtype)))
     return results
@@ -162,7 +162,7 @@ class _Program:
         self.doubt: dict[Any, Any] = {}  # of the selects among them
         self.taps: dict[Any, _Tap] = {}
         self.rounded: dict[Any, Any] = {}  # local errors, moved along
-        self.readers = _readers(self.body)
+        self.readers, self.varying = _readers(self.body), set(self.body.invars)  # what depends on the arguments
         for var in self.body.invars:
             self._cut(var)
         for eqn, _ in schedule(self.body):
@@ -181,6 +181,8 @@ class _Program:
     def _step(self, eqn: Any) -> None:
         operands = [self._read(atom) for atom in eqn.invars]
         results = apply(self.model, eqn, operands)
+        if any(not compat.is_literal(atom) and atom in self.varying for atom in eqn.invars):
+            self.varying.update(eqn.outvars)
         self.known.update(zip(eqn.outvars, results, strict=True))
         smooth, exact = is_smooth(eqn, operands), all(x.error is None for x in operands)
         if smooth:
@@ -208,7 +210,7 @@ class _Program:
             return
         (var,), (result,) = eqn.outvars, results
         dtype = error_dtype(dtype_of(result.value))
-        read = [Operand(Ball(x, dtype), self._shared(atom)) for atom, x in zip(eqn.invars, operands, strict=True)]
+        read = [self._operand(atom, x, dtype) for atom, x in zip(eqn.invars, operands, strict=True)]
         error = local_error(self.model, eqn, read, Ball(result, dtype))
         if error is None:
             return
@@ -230,9 +232,12 @@ class _Program:
         ]
         return compat.bind(eqn, moving)
 
-    def _shared(self, atom: Any) -> Any:
-        """The local error of an operand that others read, too."""
-        return None if compat.is_literal(atom) or self.readers[atom] < 2 else self.rounded.get(atom)
+    def _operand(self, atom: Any, x: Annotated, dtype: Any) -> Operand:
+        if compat.is_literal(atom):
+            return Operand(Ball(x, dtype), fixed=True)
+        return Operand(
+            Ball(x, dtype), self.rounded.get(atom) if self.readers[atom] > 1 else None, atom not in self.varying
+        )
 
     def run(self, taps: dict[Any, Any]) -> list[Any]:
         """F: the results of the program, with these numbers added."""
@@ -244,7 +249,7 @@ class _Program:
                 if var in self.doubt:
                     value = lax.select(self.doubt[var], self.known[var].value, value)
                 env[var] = lax.add(value, taps[var]) if var in taps else value
-        return [env.get(v) if not compat.is_literal(v) else None for v in self.body.outvars]
+        return [self._read(v).value if compat.is_literal(v) or v not in env else env[v] for v in self.body.outvars]
 
     @functools.cached_property
     def _made(self) -> set[Any]:
@@ -292,11 +297,16 @@ def _readers(body: Any) -> dict[Any, int]:
 
 
 def _smooth(eqn: Any, values: Sequence[Any]) -> list[Any]:
-    """The equation, with the derivative of a maximum chosen by an order, which is decided wherever the maximum is."""
-    if eqn.primitive.name not in ("max", "min"):
-        return compat.bind(eqn, values)
-    a, b = jnp.broadcast_arrays(*values)
-    return [lax.select(a >= b if eqn.primitive.name == "max" else a <= b, a, b)]
+    """The equation; of a maximum, the derivative by an order, which is decided wherever the maximum is."""
+    name = eqn.primitive.name
+    if name == "clamp":
+        return [_extreme("min", _extreme("max", values[0], values[1]), values[2])]
+    return [_extreme(name, *values)] if name in ("max", "min") else compat.bind(eqn, values)
+
+
+def _extreme(name: str, a: Any, b: Any) -> Any:
+    a, b = jnp.broadcast_arrays(a, b)
+    return lax.select(a >= b if name == "max" else a <= b, a, b)
 
 
 def _basis(shapes: Sequence[tuple[tuple[int, ...], Any]]) -> list[Any]:

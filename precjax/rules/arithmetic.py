@@ -250,6 +250,7 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
 
 
 def is_power_of_two(known: Any) -> bool:
+    """Whether the array is known to be one power of two, everywhere."""
     return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 
