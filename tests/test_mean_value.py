@@ -118,8 +118,8 @@ def test_random_formulas(seed):
 
 def test_errors_with_something_in_common_cancel():
     x = Tracked(jnp.float32(3), jnp.float32(1e-3))
-    for f, slope in ((lambda x: x / (x + 1), 1 / 16), (lambda x: (x * x + 1) - x * x, 0), (lambda x: jnp.exp(x) * (1 - x), 3 * np.exp(3))):
-        assert float(precjax.mean_value(f)(x).error) <= slope * 1.01e-3 + 3e-5 < float(precjax.track(f)(x).error) / 1.5
+    for f, slope in ((lambda x: x / (x + 1), 1 / 16), (lambda x: (x * x + 1) - x * x, 0), (lambda x: x * x * (4.5 - x), 0)):
+        assert float(precjax.mean_value(f)(x).error) <= slope * 1.01e-3 + 1e-4 < float(precjax.track(f)(x).error) / 1.5
 
 
 def test_never_looser_and_the_same_value():
@@ -139,7 +139,7 @@ def test_trees_transformations_and_arrays():
     bounded = jax.jit(precjax.mean_value(f))(tree, scale=jnp.float32(1.5))
     one = jax.vmap(precjax.mean_value(lambda x, scale: x / (x + scale)), in_axes=(0, None))(tree["x"], jnp.float32(1.5))
     np.testing.assert_allclose(bounded.error["a"], one.error, rtol=0.01, atol=5e-8)  # arrays may be divided by way of reciprocals
-    assert not np.any(bounded.error["n"]) and float(bounded.error["b"][0]) == pytest.approx(2e-3) and bounded.error["b"][1] == 0
+    assert not np.any(bounded.error["n"]) and float(bounded.error["b"][0]) == pytest.approx(2e-3, rel=1e-4) and bounded.error["b"][1] == 0
 
 
 def test_too_many_results_and_bad_arguments():
