@@ -48,11 +48,18 @@ def _evaluate(closed: Any, args: Sequence[Any], turns: int) -> list[Any]:
 
 def _run(eqn: Any, operands: list[Any], turns: int) -> list[Any]:
     name = eqn.primitive.name
+    if name == "convert_element_type" and not isinstance(operands[0], jax.core.Tracer):
+        operands = [_unfolded(eqn, operands[0])]
     if name in _CALLS:
         return _evaluate(compat.call_jaxpr(eqn), operands, turns)
     if name == "scan" and eqn.params["length"] <= turns:
         return _unrolled(eqn, operands, turns)
     return compat.bind(eqn, operands)
+
+
+def _unfolded(eqn: Any, number: Any) -> Any:
+    """A constant that JAX does not see: it would cast it, while tracing, and nobody would see what that rounds."""
+    return compat.primitive("copy").bind(jnp.asarray(number, eqn.invars[0].aval.dtype))
 
 
 def _unrolled(eqn: Any, operands: list[Any], turns: int) -> list[Any]:

@@ -142,6 +142,11 @@ def test_trees_transformations_and_arrays():
     assert not np.any(bounded.error["n"]) and float(bounded.error["b"][0]) == pytest.approx(2e-3, rel=1e-4) and bounded.error["b"][1] == 0
 
 
+def test_constants_that_are_cast():
+    """0.7 is no bfloat16: JAX would cast it while it traces, and what that rounds were lost."""
+    judge(lambda x: 1000 + jnp.clip(x, -0.5, 0.7), [[jnp.bfloat16(3)]])
+
+
 def test_too_many_results_and_bad_arguments():
     with pytest.raises(ValueError, match="outputs=100"):
         precjax.mean_value(jnp.exp)(jnp.ones(100))
