@@ -111,9 +111,9 @@ def random_program(seed):
 def test_random_formulas(seed):
     """Of a step in doubt nothing is claimed: the judge may find that a decision is too close to tell."""
     random = np.random.default_rng(seed)
-    error = (None, 1e-6, 1e-2)[seed % 3]
-    with contextlib.suppress(Undecidable):
-        judge(random_program(seed), [arguments(random.normal(size=3), "float32", error) for _ in range(4)], points=1)
+    dtype, error = ("float32", "float64", "bfloat16", "float16")[seed // 3 % 4], (None, 1e-6, 1e-2)[seed % 3]
+    with jax.enable_x64(dtype == "float64"), contextlib.suppress(Undecidable):
+        judge(random_program(seed), [arguments(random.normal(size=3), dtype, error) for _ in range(4)], points=1)
 
 
 def test_errors_with_something_in_common_cancel():
