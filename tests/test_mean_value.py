@@ -15,7 +15,7 @@ from precjax import Tracked
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax.analysis import _local
-from precjax.analysis.mean_value import _Program
+from precjax.analysis._tapped import TappedProgram
 from precjax.models import WorstCase
 from precjax.testing import Undecidable, _sample, assert_encloses, exact
 
@@ -190,14 +190,14 @@ def at_the_point(model, zero, radius):
     return model.lift(zero, radius * 0)
 
 
-HALF_ULP, MODULE = _local.half_ulp, sys.modules[_Program.__module__]
+HALF_ULP, MODULE = _local.half_ulp, sys.modules[TappedProgram.__module__]
 FAULTS = {
     "a product rounds nothing": (_local._LOCAL, "mul", no_rounding("mul"), lambda x: x * 1.1 * 1.3 * 0.7 * 1.9, None),
     "an exponential rounds nothing": (_local._LOCAL, "exp", no_rounding("exp"), lambda x: jnp.exp(x * 0.3) * 2, None),
     "a cast rounds nothing": (_local._LOCAL, "convert_element_type", no_rounding("convert_element_type"), lambda x: (x * 0.3).astype(jnp.bfloat16), None),
     "roundings halved": (_local, "half_ulp", lambda far, dtype: HALF_ULP(far, dtype) / 2, lambda x: x * 1.1 * 1.3, None),
     "derivatives at the point only": (MODULE, "_box", at_the_point, lambda x: 1 / x, 0.5),
-    "an undecided select taken for smooth": (_Program, "_choose", lambda *args: None, lambda x: jnp.where(x > 1.2, x, x + 10), 0.5),
+    "an undecided select taken for smooth": (TappedProgram, "_choose", lambda *args: None, lambda x: jnp.where(x > 1.2, x, x + 10), 0.5),
     "a step taken for smooth": (_local._LOCAL, "floor", lambda *args: None, lambda x: jnp.floor(x * 3) + x, 0.5),
 }  # fmt: skip
 
