@@ -22,9 +22,11 @@ suppress_warnings = ["myst.xref_missing", "toc.not_included"]
 
 
 def write_theorems():
-    """One page of what each family of rules obeys, taken from the first lines of its file."""
+    """One page of what each family of rules and the mean value form obey, taken from the first lines of their files."""
     parts = ["# The theorems behind the rules\n\nEvery family of rules obeys what the first lines of its file state.\n"]
-    for path in sorted((HERE.parent / "precjax" / "rules").glob("*.py")):
+    package = HERE.parent / "precjax"
+    more = (package / "analysis" / f"{name}.py" for name in ("mean_value", "_local"))
+    for path in [*sorted((package / "rules").glob("*.py")), *more]:
         text = ast.get_docstring(ast.parse(path.read_text()))
         if path.stem != "__init__":
             title, _, rest = text.partition("\n")

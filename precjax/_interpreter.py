@@ -59,7 +59,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
         return model.admit(constant(atom.val)) if compat.is_literal(atom) else env[atom]
 
     watch = Watch(model)
-    for eqn, dead in _schedule(body):
+    for eqn, dead in schedule(body):
         with compat.source_context(eqn):
             operands = [read(atom) for atom in eqn.invars]
             results = apply(model, eqn, operands)
@@ -91,7 +91,7 @@ def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     return model.refined(eqn, operands, results)
 
 
-def _schedule(body: Any) -> list[tuple[Any, list[Any]]]:
+def schedule(body: Any) -> list[tuple[Any, list[Any]]]:
     """The equations whose results are used or that have effects, each with the variables that die with it."""
     used = {atom for atom in body.outvars if not compat.is_literal(atom)}
     schedule = []

@@ -86,15 +86,15 @@ def track(
             f"hooks with model={model!r}: its errors come from a run beside the program, so equations have none of "
             f"their own. Use 'worst_case' or 'probabilistic'"
         )
-    run = _interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
+    run = interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
 
     @functools.lru_cache(maxsize=1)
     def hooked(*more: Hook) -> Callable[..., Tracked]:
-        return _interpreted(f, dataclasses.replace(chosen, hooks=(*chosen.hooks, *more)), **static)
+        return interpreted(f, dataclasses.replace(chosen, hooks=(*chosen.hooks, *more)), **static)
 
     @functools.wraps(f)
     def tracked(*args: Any, **kwargs: Any) -> Tracked:
-        _check(args, kwargs, signed=chosen.signed)
+        check_arguments(args, kwargs, signed=chosen.signed)
         around = AROUND_CALLS.get()
         if around is None or companion is not None or is_traced(args, kwargs):
             return run(*args, **kwargs)
@@ -113,17 +113,31 @@ def _companion(chosen: ErrorModel) -> Callable[..., list[Any]] | None:
     return reference if isinstance(chosen, Widened) else samples if isinstance(chosen, Stochastic) else None
 
 
-def _interpreted(f: Callable[..., Any], chosen: ErrorModel, **static: Any) -> Callable[..., Tracked]:
-    """One program of values and errors."""
+def interpreted(
+    f: Callable[..., Any], chosen: ErrorModel, walk: Callable[..., list[Annotated]] = interpret, **static: Any
+) -> Callable[..., Tracked]:
+    """One program of values and errors.
+
+    Args:
+        f: the function.
+        chosen: the model.
+        walk: runs its jaxpr, as `interpret` does.
+        **static: ``static_argnums`` and ``static_argnames``, as in ``jax.jit``.
+
+    Returns:
+        A jitted function of the same arguments that returns a `Tracked`.
+    """
 
     def paired(*args: Any, **kwargs: Any) -> Tracked:
-        return _evaluate(f, chosen, args, kwargs)
+        return _evaluate(f, chosen, walk, args, kwargs)
 
     paired.__name__ = paired.__qualname__ = f"track_{getattr(f, '__name__', 'function')}"
     return jax.jit(paired, **static)
 
 
-def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -> Tracked:
+def _evaluate(
+    f: Callable[..., Any], model: ErrorModel, walk: Callable[..., list[Annotated]], args: Any, kwargs: Any
+) -> Tracked:
     """Traces f on the values, interprets its jaxpr on the annotated ones."""
     nodes, tree = jax.tree.flatten((args, kwargs), is_leaf=is_tracked)
     values = [x.value if is_tracked(x) else x for x in nodes]
@@ -133,7 +147,7 @@ def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) 
         closed, shape = jax.make_jaxpr(function, return_shape=True)([values[i] for i in dynamic])
     model = model.fit(closed)
     annotated = [x for i in dynamic for x in _annotate(model, nodes[i])]
-    results = interpret(model, closed, annotated)
+    results = walk(model, closed, annotated)
     structure = jax.tree.structure(shape)
     return Tracked(
         jax.tree.unflatten(structure, [x.value for x in results]),
@@ -161,7 +175,7 @@ def _shown_error(model: ErrorModel, x: Annotated) -> Any:
     return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.error(x)
 
 
-def _check(args: Any, kwargs: Any, signed: bool) -> None:
+def check_arguments(args: Any, kwargs: Any, signed: bool) -> None:
     """Errors that come with arguments: same structure, shapes that fit, not negative unless signed, not NaN."""
     for path, node in jax.tree_util.tree_leaves_with_path((args, kwargs), is_leaf=is_tracked):
         if not is_tracked(node):

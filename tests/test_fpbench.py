@@ -61,12 +61,21 @@ def test_shadow_sees_the_same_errors():
         np.testing.assert_allclose(np.abs(shadow.error[name]), certified.error[name], rtol=1e-3, atol=1e-12, err_msg=name)
 
 
-def test_table_of_published_bounds(capsys):
-    """No violation; the bounds of most programs are tighter than the best published ones, and classic cases are enclosed."""
+def test_published_bounds():
+    """Every fifth program: no violation, tighter than published. Classic cases are enclosed."""
     with jax.enable_x64(True):
-        print_fpbench.main(20)
+        records = print_fpbench.compare(200, names=list(print_fpbench.published())[3::5])
         cases = print_fpbench.classics()
-    tighter, programs = map(int, re.search(r"bound: (\d+) of (\d+);", capsys.readouterr().out).groups())
-    assert programs == 25 and tighter > programs / 2
+    assert sum(ours <= bound for _, ours, _, _, bound, _ in records) >= 0.9 * len(records)
+    assert np.median([ours / seen for _, ours, _, seen, _, _ in records]) < 3
     for name, tracked, true in cases:
         assert abs(float(true - tracked.value.item())) <= float(tracked.error), name
+
+
+@pytest.mark.long
+def test_table_of_published_bounds(capsys):
+    """No violation, tighter than the best published bound on 9 of 10 programs, within 2.1 times of the largest error sampled."""
+    with jax.enable_x64(True):
+        print_fpbench.main()
+    tighter, programs, middle = re.search(r"bound: (\d+) of (\d+) .*mean value ([\d.]+),", capsys.readouterr().out).groups()
+    assert int(programs) == 25 and int(tighter) >= 0.9 * 25 and float(middle) < 2.1

@@ -7,6 +7,7 @@ from precjax.analysis.compare import Comparison, compare
 from precjax.analysis.compare_models import ModelComparison, compare_models
 from precjax.analysis.decisions import Decisions, decisions
 from precjax.analysis.guard import PrecisionError, guard
+from precjax.analysis.mean_value import mean_value
 from precjax.analysis.report import Report, report
 from precjax.analysis.tolerances import Tolerance, tolerances
 
@@ -28,6 +29,7 @@ __all__ = [
     "compare_models",
     "decisions",
     "guard",
+    "mean_value",
     "record",
     "report",
     "tolerances",

@@ -168,7 +168,7 @@ def mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     if operands[0] is operands[1]:
         return [power_error(model, a, 2, out)]
     for scale, x in ((a, b), (b, a)):
-        if _is_power_of_two(scale.operand.known):
+        if is_power_of_two(scale.operand.known):
             return [_scaled(model, x, abs(scale.operand.known.low), out)]
     error = softmax_gradient_error(model, operands, out, a.dtype)
     if error is not None:
@@ -230,7 +230,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
     divisor, ulps = b.operand.known, quotient_ulps(b, out)
-    if _is_power_of_two(divisor):
+    if is_power_of_two(divisor):
         return _scaled(model, a, 1 / abs(divisor.low), out)
     if isinstance(b.size, float):
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
@@ -253,7 +253,8 @@ def quotient_ulps(divisor: Ball, out: Any) -> float:
     return ulps + (4.5 if not platforms.current().read_loss(out.dtype) else 0.0)
 
 
-def _is_power_of_two(known: Any) -> bool:
+def is_power_of_two(known: Any) -> bool:
+    """Whether the array is known to be one power of two, everywhere."""
     return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 
