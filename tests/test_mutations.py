@@ -232,6 +232,7 @@ def test_fault_turns_the_row_red(fault, row, fresh):
         test_rules.judge(CASES[row], "float32", "worst_case")
 
 
+@pytest.mark.long  # the table of rules runs the same rows
 @pytest.mark.parametrize(
     "row", [pytest.param(row, marks=row_marks(row)) for row in sorted({row for fault in FAULTS.values() for row in fault.rows})]
 )
