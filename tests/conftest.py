@@ -10,8 +10,9 @@ import pytest
 @pytest.fixture(autouse=True)
 def random_numbers_of_its_own(request, monkeypatch):
     """A module's generator starts anew for every test, from its name: its data are the same whichever tests ran before."""
-    module = getattr(request.node, "module", None)  # the doctests of a file have none
-    for name in [name for name, value in vars(module or object).items() if isinstance(value, np.random.Generator)]:
+    module = getattr(request.node, "module", None)
+    named = vars(module).items() if module else ()  # the doctests of a file have none
+    for name in [name for name, value in named if isinstance(value, np.random.Generator)]:
         monkeypatch.setattr(module, name, np.random.default_rng(zlib.crc32(request.node.name.encode())))
 
 
