@@ -76,6 +76,8 @@ class _Shown(str):
         return str(self)
 
 
+# Compiled whole: one operation after the other, each would be compiled for every shape.
+@jax.jit
 def _relative(value: Any, error: Any) -> Any:
     size = jnp.abs(jnp.asarray(value)).astype(error_dtype(dtype_of(value)))
     error = jnp.abs(jnp.asarray(error, size.dtype))
@@ -83,6 +85,7 @@ def _relative(value: Any, error: Any) -> Any:
     return jnp.where(error == 0, 0, jnp.where(size > 0, ratio, jnp.inf))
 
 
+@jax.jit
 def _exact_bits(value: Any, error: Any) -> Any:
     value = jnp.asarray(value)
     relative = _relative(value, error)

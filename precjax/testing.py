@@ -76,15 +76,27 @@ def exact(f, *args, precision=400, at=None, **kwargs):
         >>> float(exact(lambda x: x * 10 - 1, tenth))  # what float32 stores is not a tenth
         1.4901161193847656e-08
     """
+    return _exact_at(f, args, kwargs, precision)(at)
+
+
+def _exact_at(f, args, kwargs=None, precision=400):
+    """The function that `exact` evaluates at one point, traced once for all points."""
+    kwargs = kwargs or {}
     jaxpr, shapes = jax.make_jaxpr(f, return_shape=True)(*args, **kwargs)
     leaves = jax.tree.leaves((args, kwargs))
     computed = [_as_traced(leaf, aval) for leaf, aval in zip(leaves, jaxpr.in_avals, strict=True)]
-    points = [None] * len(leaves) if at is None else jax.tree.leaves(at, is_leaf=lambda x: x is None)
-    if len(points) != len(leaves):
-        raise ValueError(f"at has {len(points)} entries for {len(leaves)} leaves of the arguments; give one for each")
-    inputs = [held(c) if point is None else _point(point, c) for point, c in zip(points, computed, strict=True)]
-    results = evaluate_jaxpr(jaxpr, inputs, computed, precision=precision)
-    return jax.tree.unflatten(jax.tree.structure(shapes), [_presented(result) for result in results])
+
+    def evaluate(at=None):
+        points = [None] * len(leaves) if at is None else jax.tree.leaves(at, is_leaf=lambda x: x is None)
+        if len(points) != len(leaves):
+            raise ValueError(
+                f"at has {len(points)} entries for {len(leaves)} leaves of the arguments; give one for each"
+            )
+        inputs = [held(c) if point is None else _point(point, c) for point, c in zip(points, computed, strict=True)]
+        results = evaluate_jaxpr(jaxpr, inputs, computed, precision=precision)
+        return jax.tree.unflatten(jax.tree.structure(shapes), [_presented(result) for result in results])
+
+    return evaluate
 
 
 def _as_traced(leaf, aval):
@@ -243,7 +255,8 @@ def check_rule(
     errors = jax.tree.map(
         lambda x: x.error if is_ball(x) else jax.tree.map(_no_error, x), args, is_leaf=is_ball
     )  # a ball may be a whole subtree
-    truths = [exact(f, *values, at=at) for at in _sample(values, errors, points, np.random.default_rng(seed))]
+    truth_at = _exact_at(f, values)
+    truths = [truth_at(at) for at in _sample(values, errors, points, np.random.default_rng(seed))]
     runs = _runs(f, track(f, model=model, **track_options), values, args, modes)
     judged = [
         _judged(run, truth, f"{name}, point {number}:") for name, run in runs for number, truth in enumerate(truths)
@@ -265,15 +278,24 @@ def _runs(f, tracked, values, args, modes):
     if "jit" in modes:
         results.append(("jit(track(f))", jax.jit(tracked)(*args)))
     if "vmap" in modes:
-        copies = jax.tree.map(lambda x: jnp.stack([x] * _COPIES) if hasattr(x, "dtype") else x, args)
+        copies = jax.tree.map(lambda x: _repeated(x) if hasattr(x, "dtype") else x, args)
         axes = jax.tree.map(lambda x: 0 if hasattr(x, "dtype") else None, args)  # Python scalars stay weakly typed
-        batch = jax.vmap(tracked, in_axes=axes)(*copies)
+        batch = jax.tree.map(_fetched, jax.vmap(tracked, in_axes=axes)(*copies))
         for i in range(_COPIES):
             results.append((f"vmap(track(f))[{i}]", jax.tree.map(lambda x, i=i: x[i], batch)))
     error = results[0][1][1]
     results.append(("f", (f(*values), error)))
     results.append(("jit(f)", (jax.jit(f)(*values), error)))
     return results
+
+
+# In NumPy: JAX would compile a stack, and slices, for every shape.
+def _repeated(x):
+    return jnp.stack([x] * _COPIES) if is_key(x) else np.stack([x] * _COPIES)
+
+
+def _fetched(x):
+    return x if is_key(x) else np.asarray(x)
 
 
 def _sample(values, errors, points, random):

@@ -236,15 +236,26 @@ def shardings_and_donation():
     assert after.error.sharding.spec == P("x")
 
 
-def training():
-    """A step of a Transformer by plain gradient descent: (step, parameters, inputs)."""
-    network = zoo.flax_network("", zoo.Transformer(1), zoo.normal(1, 8, 4, 16))
+def descent(loss):
+    """A step of plain gradient descent."""
 
     def step(parameters, inputs):
-        gradients = jax.grad(network.loss)(parameters, inputs)
+        gradients = jax.grad(loss)(parameters, inputs)
         return jax.tree.map(lambda p, g: p - 0.01 * g, parameters, gradients)
 
-    return step, network.parameters, network.inputs
+    return step
+
+
+def transformer():
+    """(step, parameters, inputs)."""
+    network = zoo.flax_network("", zoo.Transformer(1), zoo.normal(1, 8, 4, 16))
+    return descent(network.loss), network.parameters, network.inputs
+
+
+def perceptron():
+    """(step, parameters, inputs)."""
+    loss = lambda p, x: jnp.mean((jax.nn.gelu(x @ p["in"]) @ p["out"]) ** 2)  # noqa: E731
+    return descent(loss), {"in": zoo.normal(2, 16, 8), "out": zoo.normal(3, 8, 16)}, zoo.normal(1, 8, 16)
 
 
 def tensor_parallel(path, leaf):
@@ -263,9 +274,9 @@ def communications(compiled):
     return collections.Counter(re.findall(rf"[\])}}] ({kinds})(?:-start)?\(", compiled.as_text()))
 
 
-def trained(layout):
+def trained(training, layout):
     """Bounds of one device, to rounding; collectives at most doubled. Returns how many there are, plain and tracked."""
-    step, parameters, inputs = training()
+    step, parameters, inputs = training
     tracked = precjax.track(step)
     place = functools.partial(NamedSharding, MESH)
     shardings = jax.tree_util.tree_map_with_path(lambda path, leaf: place(layout(path, leaf)), parameters)
@@ -279,19 +290,27 @@ def trained(layout):
 
 
 @check
+def tensor_parallel_perceptron():
+    """The hidden layer along y."""
+    counts, doubled = trained(perceptron(), lambda path, leaf: P(None, "y") if path[0].key == "in" else P("y"))
+    assert all(doubled) and counts[1], counts
+    return counts
+
+
 def tensor_parallel_training():
-    counts, doubled = trained(tensor_parallel)
-    assert all(doubled), counts
+    """In the long run only: compiling takes 20 seconds."""
+    counts, doubled = trained(transformer(), tensor_parallel)
+    assert all(doubled) and counts[1], counts
     return counts
 
 
 def data_parallel_training():
     """In the long run only: compiling takes 15 seconds."""
-    step, parameters, inputs = training()
+    step, parameters, inputs = transformer()
     with jax.set_mesh(EXPLICIT):  # types alone: every rule that the step needs
         placed = jax.device_put(parameters, P()), jax.device_put(inputs, P("x"))
         jax.eval_shape(precjax.track(step), *placed)
-    counts, doubled = trained(lambda path, leaf: P())
+    counts, doubled = trained(transformer(), lambda path, leaf: P())
     assert all(doubled), counts
     return counts
 

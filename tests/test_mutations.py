@@ -229,9 +229,15 @@ def test_fault_turns_the_row_red(fault, row, fresh):
     else:
         fresh.setattr(*replaced, by)
     with pytest.raises(AssertionError, match="times the error"):
-        test_rules.judge(CASES[row], "float32", "worst_case")
+        test_rules.judge(CASES[row], "float32", "worst_case", plainly)
 
 
+def plainly(case, dtype, seed):
+    """Ways to run a row: exact inputs as the table does, nothing vmapped."""
+    return ("plain",), test_rules.modes_of(case, dtype, seed)[1]
+
+
+@pytest.mark.long  # the table of rules runs the same rows
 @pytest.mark.parametrize(
     "row", [pytest.param(row, marks=row_marks(row)) for row in sorted({row for fault in FAULTS.values() for row in fault.rows})]
 )

@@ -100,7 +100,7 @@ def is_ball(x):
     return isinstance(x, Tracked)
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups([c for c in SCALARS if c.name not in WITHOUT_PAIRS], 10), 4))
+@pytest.mark.parametrize("cases", mostly_long(groups([c for c in SCALARS if c.name not in WITHOUT_PAIRS], 10), 12))
 def test_shadow_of_scalars(cases):
     assert_rows_observed(cases)
 
@@ -117,7 +117,7 @@ def assert_rows_observed(cases):
         assert_observed((v, e), exact(case.f, *args), case.name)
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups(SCALARS, 10), 4))
+@pytest.mark.parametrize("cases", mostly_long(groups(SCALARS, 10), 6))
 def test_certified_of_scalars(cases):
     assert_rows_certified(cases)
 
@@ -234,11 +234,12 @@ def network(p, x):
     return (jax.nn.softmax(jax.nn.relu(h) @ p[1])[:, 0] ** 2).mean()
 
 
-def test_gradient_of_a_network():
-    gradient, p, x = jax.grad(network), [normal(4, 5), normal(5, 3)], normal(2, 4)
-    out = track(gradient, model="certified")(p, x)
-    assert_is_plain(gradient, out, p, x)
-    assert_certified(gradient, out, p, x)
+@pytest.mark.parametrize("f", [network, pytest.param(jax.grad(network), marks=pytest.mark.long)], ids=["value", "gradient"])
+def test_network(f):
+    p, x = [normal(4, 5), normal(5, 3)], normal(2, 4)
+    out = track(f, model="certified")(p, x)
+    assert_is_plain(f, out, p, x)
+    assert_certified(f, out, p, x)
 
 
 @pytest.mark.parametrize("seed", mostly_long([2, 6, *range(20, 28)], 20))
