@@ -131,6 +131,7 @@ def _evaluate(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) 
     function = of_some(f, tree, values, dynamic)
     with named_modules() if model.hooks else contextlib.nullcontext():
         closed, shape = jax.make_jaxpr(function, return_shape=True)([values[i] for i in dynamic])
+    model = model.fit(closed)
     annotated = [x for i in dynamic for x in _annotate(model, nodes[i])]
     results = interpret(model, closed, annotated)
     structure = jax.tree.structure(shape)
