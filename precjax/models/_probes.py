@@ -41,8 +41,8 @@ from precjax.models._rules import RuleModel, is_key
 
 MOST = 32  # signs in one word
 
+STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
 _SUMS = ("add", "add_any", "sub")
-_STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class Probed(ErrorModel):
             return True
         dtype = error_dtype(out.dtype)
         smaller = lax.min(*jnp.broadcast_arrays(*(jnp.abs(jnp.asarray(x.value)).astype(dtype) for x in operands)))
-        return smaller < lax.abs(out).astype(dtype) * np.asarray(_STAGNANT * format_of(out.dtype).unit_roundoff, dtype)
+        return smaller < lax.abs(out).astype(dtype) * np.asarray(STAGNANT * format_of(out.dtype).unit_roundoff, dtype)
 
     def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
         """+-s for each number and probe; bools, of which s is the root of a probability, turn that often."""

@@ -17,11 +17,9 @@ from precjax._annotated import Annotated
 from precjax._ball import Ball, Point
 from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, times, where
 from precjax.models._model import ErrorModel
-from precjax.models._probes import Probed, check_probes
+from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
-
-_STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,9 @@ class Probabilistic(RuleModel):
     Guarantee:
         Statistical, to first order: P(|value - exact| <= error) >= confidence if roundings are independent of each
         other and have mean zero. They are not where a computation repeats itself (the same increment added again and
-        again, one inexact number used everywhere in a sum): sums that stagnate, and sums of an exact number and an
-        inexact one, are bounded by the worst case; errors of a number that is used twice combine as if they were
+        again, one inexact number used everywhere in a sum): additions that stagnate, and those of an exact number and
+        an inexact one, are bounded by the worst case, long sums in a narrow format as if every partial sum were rounded
+        to one side by as much as the result may be; errors of a number that is used twice combine as if they were
         independent, but in x + x, x * x and x (1 + x). With probes they combine as they are; the bound is then itself
         an estimate, enlarged by Student's quantile, so that the probability includes its uncertainty.
 
@@ -177,7 +176,7 @@ class Probabilistic(RuleModel):
         systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(a.dtype).smallest_normal)
         if a.exact != b.exact:
             return systematic
-        lost = less(smaller, times(rounding, _STAGNANT))
+        lost = less(smaller, times(rounding, STAGNANT))
         return where(lost, systematic, self.total(out, a.absorbed, b.absorbed))
 
 
