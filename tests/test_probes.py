@@ -10,6 +10,7 @@ from test_probabilistic import BALLS, REPEATED, SMALL, X, comparisons
 
 import precjax
 from precjax import Probabilistic, Tracked, track
+from precjax._interpreter import _TRANSFORMED
 from precjax.models import _pushed
 
 PROBES = Probabilistic(probes=16)
@@ -78,9 +79,11 @@ FAULTS = {
 def test_a_fault_is_seen(name, monkeypatch):
     monkeypatch.setitem(_pushed._FUNCTIONS, name, None)
     _pushed.formula(name)(FAULTS[name])
+    _TRANSFORMED.clear()
     row = {"select_n": "select"}.get(name, name)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_deviations(row, *deviations()[row])
+    _TRANSFORMED.clear()
 
 
 def test_deviations_pass_as_differences_do():
