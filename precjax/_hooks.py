@@ -54,14 +54,16 @@ class Equation:
         """Views an equation that was just run."""
         self.site, self.shared = site_of(eqn), shared
         self.operands, self.results = (tuple(_tracked(model, x) for x in xs) for xs in (operands, results))
-        self._again = lambda: model.apply(eqn, [Annotated(x.value, known=x.known) for x in operands])
+        exact = [Annotated(x.value, known=x.known) for x in operands]
+        self._again = lambda: [Annotated(*pair) for pair in model.apply(eqn, exact)]
+        self._error = model.error
 
     @functools.cached_property
     def rounding(self) -> tuple[Any, ...]:
         """The errors that the results would have if the operands were exact: what this equation rounds."""
         return tuple(
-            np.float32(0) if error is None else jnp.broadcast_to(error, np.shape(result.value))
-            for (_, error), result in zip(self._again(), self.results, strict=True)
+            np.float32(0) if x.error is None else jnp.broadcast_to(self._error(x), np.shape(result.value))
+            for x, result in zip(self._again(), self.results, strict=True)
         )
 
 

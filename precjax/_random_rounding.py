@@ -51,18 +51,21 @@ def key(sample: Any, salt: int, age: Any = 0) -> Any:
 def random_bits(x: Any, key: Any) -> Any:
     """32 bits for each number, uint32 ``(*s)``."""
     position = lax.iota(jnp.uint32, x.size).reshape(x.shape) * _GOLDEN
-    return mix((_bits(x) + position) ^ key)
+    return mix((word_of(x) + position) ^ key)
 
 
 def digest(x: Any) -> Any:
     """32 bits that depend on every number of an array, uint32 ``()``."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return digest(lax.real(x)) ^ mix(digest(lax.imag(x)))
-    words = _bits(x) if is_inexact(x.dtype) else x.astype(jnp.uint32)
+    words = word_of(x)
     return mix(lax.reduce_sum(words, tuple(range(words.ndim))))
 
 
-def _bits(x: Any) -> Any:
+def word_of(x: Any) -> Any:
+    """32 bits made of each real number, integer or bool, uint32 ``(*s)``."""
+    if not is_inexact(x.dtype):
+        return x.astype(jnp.uint32)
     word = lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * x.dtype.itemsize}"))
     if x.dtype.itemsize == 8:
         word = word ^ (word >> np.uint64(32))

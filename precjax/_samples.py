@@ -40,8 +40,13 @@ def samples(model: Stochastic, closed: Any, parts: list[Any], leaves: list[Any])
         return [x.value if is_plain(x.value) else jnp.zeros(x.value.shape) for x in interpret(model, body, arguments)]
 
     axes = [_axes(model, part) for part in parts]
-    runs = jax.vmap(sample, in_axes=(axes,), out_axes=-1, axis_name=SAMPLES, axis_size=model.samples)(parts)
-    return [field for run, value in zip(runs, leaves, strict=True) for field in (_error(value, run), run)]
+    runs = jax.vmap(sample, in_axes=(axes,), axis_name=SAMPLES, axis_size=model.samples)(parts)
+    # The deviation is taken before samples become the last axis: an axis that is short and last is slow to sum over.
+    return [
+        field
+        for run, value in zip(runs, leaves, strict=True)
+        for field in (_error(value, run), jnp.moveaxis(run, 0, -1))
+    ]
 
 
 def _enter(model: Stochastic, part: Any, number: int) -> Annotated:
@@ -92,10 +97,10 @@ def _error(value: Any, runs: Any) -> Any:
     dtype = error_dtype(value.dtype)
     if not is_plain(value):
         return jnp.zeros(value.shape, jnp.float32)
-    distance = _distance(runs, jnp.broadcast_to(value[..., None], runs.shape)).astype(dtype)
-    largest = jnp.max(distance, axis=-1, initial=0)
+    distance = _distance(runs, jnp.broadcast_to(value, runs.shape)).astype(dtype)
+    largest = jnp.max(distance, axis=0, initial=0)
     scale = where(lax.is_finite(largest) & (largest > 0), largest, 1.0)
-    mean = jnp.mean(lax.square(distance / scale[..., None]), axis=-1)
+    mean = jnp.mean(lax.square(distance / scale), axis=0)
     return where(lax.is_finite(largest), lax.mul(scale, lax.sqrt(mean / 2)), largest)
 
 

@@ -20,8 +20,9 @@ from precjax._hooks import AROUND_CALLS, Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
 from precjax._nnx import named_modules
 from precjax._samples import samples
+from precjax._taps import tapped
 from precjax._tracked import Tracked, is_tracked, values_of
-from precjax.models import ErrorModel, Stochastic, resolve
+from precjax.models import Certified, ErrorModel, Stochastic, resolve
 from precjax.models._widened import Widened
 
 
@@ -47,7 +48,9 @@ def track(
             model says if None, which is ``"raise"`` for a model given by name.
         strict: whether bits of an inexact float that are read as an integer give error inf; otherwise these bits are
             frozen: the exact program is the one that keeps them. As the model says if None, False by name.
-        hooks: instances of `Hook` that see every equation, while the program is traced and whenever it runs.
+        hooks: instances of `Hook` that see every equation, while the program is traced and whenever it runs. Under
+            "certified" the program and its reference return what is between as well, and the hooks see that, loops and
+            branches as a whole, when they have run; such a call cannot be part of another program.
 
     Returns:
         A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Tracked`: two trees
@@ -81,10 +84,14 @@ def track(
 
     static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
     companion = _companion(chosen)
+    if isinstance(chosen, Certified) and chosen.hooks:
+        _without_static(static)
+        bare = dataclasses.replace(chosen, hooks=())
+        return tapped(f, chosen.hooks, functools.partial(track, model=bare))
     if companion is not None and chosen.hooks:
         raise ValueError(
             f"hooks with model={model!r}: its errors come from a run beside the program, so equations have none of "
-            f"their own. Use 'worst_case' or 'probabilistic'"
+            f"their own. Use 'worst_case', 'probabilistic' or 'certified'"
         )
     run = interpreted(f, chosen, **static) if companion is None else beside(f, chosen, companion, **static)
 
@@ -101,6 +108,15 @@ def track(
         return around(hooked, *args, **kwargs)
 
     return tracked
+
+
+def _without_static(static: dict[str, Any]) -> None:
+    for name, given_ in static.items():
+        if given_ is not None:
+            raise ValueError(
+                f"{name}={given_!r} with hooks and model='certified', which see arguments that are arrays: bind the "
+                f"others with functools.partial"
+            )
 
 
 def is_traced(args: Any, kwargs: Any) -> bool:

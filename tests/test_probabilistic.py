@@ -55,8 +55,8 @@ def test_does_not_explode_with_depth():
     assert ratios["worst_case"][-1] > 1e6 * ratios["probabilistic"][-1]
 
 
-@pytest.mark.parametrize("confidence", [0.5, pytest.param(0.9, marks=pytest.mark.long), 0.99])
-def test_coverage_over_networks(confidence):
+@pytest.mark.parametrize(("confidence", "probes"), [(0.5, None), pytest.param(0.9, None, marks=pytest.mark.long), (0.99, None), pytest.param(0.9, 8, marks=pytest.mark.long), (0.99, 16)])
+def test_coverage_over_networks(confidence, probes):
     """Of 200 networks each number is covered as often as the confidence says, forward and in gradients."""
 
     def numbers(weights, x):
@@ -71,7 +71,7 @@ def test_coverage_over_networks(confidence):
     weights = [random.normal(size=(200, 16, 16)).astype(np.float32) / 4 for _ in range(3)]
     x = random.normal(size=(200, 4, 16)).astype(np.float32)
     f = jax.vmap(numbers)
-    tracked = jax.jit(track(f, model=Probabilistic(confidence=confidence)))(weights, x)
+    tracked = jax.jit(track(f, model=Probabilistic(confidence=confidence, probes=probes)))(weights, x)
     for bound, error in zip(jax.tree.leaves(tracked.error), jax.tree.leaves(zoo.observed(f, tracked, weights, x)), strict=True):
         assert np.mean(np.abs(error) <= bound) >= confidence
 

@@ -187,7 +187,7 @@ def test_hooks_under_transformations():
     [
         (lambda: precjax.report(jnp.sin, by="file"), ValueError, "by='file'.*'line'"),
         (lambda: precjax.report(3), TypeError, "must be a function"),
-        (lambda: precjax.report(jnp.sin, model="certified"), ValueError, "hooks with model='certified'"),
+        (lambda: precjax.report(jnp.sin, model="shadow"), ValueError, "hooks with model='shadow'"),
         (lambda: precjax.track(jnp.sin, hooks=[jnp.sin]), TypeError, "instances of precjax.Hook"),
     ],
 )

@@ -88,7 +88,9 @@ def report(
         f: any function that JAX can trace.
         by: what a row is: a "line" of the source, a "module" (a path of names, as Flax and ``jax.named_scope`` give
             them) or a "primitive".
-        model: "probabilistic" (errors as they are likely to be) or "worst_case" (as they may be), or an instance.
+        model: "probabilistic" (errors as they are likely to be), "worst_case" (as they may be), "certified" (as they
+            are, proved: the program returns its intermediate values, and its reference those that are exact; loops and
+            branches count as one equation), or an instance.
         **options: further options of `track`.
 
     Returns:

@@ -18,6 +18,7 @@ from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _exponential as exponential
+from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _trigonometric as trigonometric
@@ -126,6 +127,10 @@ _whole("scatter-add", indexing.scatter_add, *_SCATTER)
 _whole("scatter-sub", lambda x, i, y, **p: indexing.scatter_add(x, i, arithmetic.neg(y), **p), *_SCATTER)
 _whole("conv_general_dilated", contractions.conv_general_dilated, "window_strides", "padding", "lhs_dilation",
        "rhs_dilation", "dimension_numbers", "feature_group_count", "batch_group_count")  # fmt: skip
+_whole("triangular_solve", factorizations.triangular_solve, "left_side", "lower", "transpose_a", "conjugate_a",
+       "unit_diagonal")  # fmt: skip
+_whole("lu", factorizations.lu)
+_whole("cholesky", factorizations.cholesky)
 
 
 def _primitive(*names: str) -> Callable[[Callable], Callable]:

@@ -16,10 +16,10 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball, Point
 from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, times, where
+from precjax.models._model import ErrorModel
+from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, componentwise, normwise
-
-_STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,18 +35,24 @@ class Probabilistic(RuleModel):
         confidence: probability, for each number, that its error stays below the bound; in (0, 1).
         contraction: "componentwise" multiplies squares, one more product, two if both operands are inexact;
             "normwise" uses norms of rows and columns instead, as if errors did not prefer large factors.
+        probes: None, or how many possible errors of every number to push through the program, 2 to 32; 16 is a good
+            number. They keep correlations: where errors meet again that have a common source, in a norm, a softmax, a
+            residual stream, or a gradient that is zero for a reason, they cancel or add up as they really do. It costs
+            about one run of the program per probe.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
     Guarantee:
         Statistical, to first order: P(|value - exact| <= error) >= confidence if roundings are independent of each
         other and have mean zero. They are not where a computation repeats itself (the same increment added again and
-        again, one inexact number used everywhere in a sum): sums that stagnate, and sums of an exact number and an
-        inexact one, are bounded by the worst case; errors of a number that is used twice combine as if they were
-        independent, but in x + x, x * x and x (1 + x).
+        again, one inexact number used everywhere in a sum): additions that stagnate, and those of an exact number and
+        an inexact one, are bounded by the worst case, long sums in a narrow format as if every partial sum were rounded
+        to one side by as much as the result may be; errors of a number that is used twice combine as if they were
+        independent, but in x + x, x * x and x (1 + x). With probes they combine as they are; the bound is then itself
+        an estimate, enlarged by Student's quantile, so that the probability includes its uncertainty.
 
     Raises:
-        ValueError: if an option is unknown or the confidence is no probability.
+        ValueError: if an option is unknown, the confidence no probability, or the number of probes out of range.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -57,15 +63,26 @@ class Probabilistic(RuleModel):
 
     References:
         Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019).
+        Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul. 19 (1990).
     """
 
     confidence: float = 0.99
+    probes: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the options."""
         super().__post_init__()
+        check_probes(self.probes)
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence={self.confidence!r}: expected a probability between 0 and 1, such as 0.99")
+
+    def fit(self, jaxpr: Any) -> ErrorModel:
+        """Probes are another way to carry errors, with the same roundings."""
+        if self.probes is None:
+            return self
+        rules = dataclasses.replace(self, probes=None, hooks=())
+        shared = {"missing": self.missing, "strict": self.strict, "hooks": self.hooks}
+        return Probed(rules=rules, quantile=self._quantile, count=self.probes, confidence=self.confidence, **shared)
 
     @property
     def _quantile(self) -> float:
@@ -125,10 +142,11 @@ class Probabilistic(RuleModel):
             Factors of the root of the sum of squares, and of the sum.
         """
         n, u = max(terms - 1, 0), self.unit(dtype)
-        if n * u > 0.25:  # a sum that may stagnate: the worst case, n u sum |x| <= n u sqrt(n sum of x**2)
-            return n * u * math.sqrt(n), 0.0
-        per_term, of_result = partial_sums(terms, pairwise)
-        return self._deviation * u * math.sqrt(per_term), self._deviation * u * math.sqrt(of_result)
+        stagnant = n * u > 0.25
+        per_term, of_result = partial_sums(terms, pairwise and not stagnant)
+        # Partial sums that grow toward the result are all rounded by as much as that is, and perhaps to one side.
+        of_result = n if stagnant else self._deviation * math.sqrt(of_result)
+        return self._deviation * u * math.sqrt(per_term), of_result * u
 
     def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
         """Products of squares; normwise, as if the sizes of the operands had nothing to do with each other."""
@@ -158,7 +176,7 @@ class Probabilistic(RuleModel):
         systematic = plus(a.absorbed, b.absorbed, minimum(smaller, rounding), format_of(a.dtype).smallest_normal)
         if a.exact != b.exact:
             return systematic
-        lost = less(smaller, times(rounding, _STAGNANT))
+        lost = less(smaller, times(rounding, STAGNANT))
         return where(lost, systematic, self.total(out, a.absorbed, b.absorbed))
 
 

@@ -52,9 +52,13 @@ same_for_complex("cholesky")
 def _cholesky_error(a: Enclosure, factor: Any) -> Any:
     """How far a lower triangular matrix is from the Cholesky factor of a*."""
     lower = Enclosure(factor)
-    residual = size(difference(a, product(lower, lower.h)))
+    return moved_cholesky_factor(lower, size(difference(a, product(lower, lower.h))))
+
+
+def moved_cholesky_factor(factor: Enclosure, residual: Any) -> Any:
+    """The error of a factor, from a bound of what its product leaves of the matrix."""
     inverse = triangular_inverse_size(factor, lower=True)
-    return dot_up(lax.abs(factor), factor_of_one_plus(dot_up(inverse, residual, transposed(inverse))))
+    return dot_up(size(factor), factor_of_one_plus(dot_up(inverse, residual, transposed(inverse))))
 
 
 @rule("cholesky_update")

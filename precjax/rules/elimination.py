@@ -56,7 +56,7 @@ def _with_certain_pivots(
 ) -> list[Any]:
     packed = middle(outs[0])
     error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
-    certain = _certain(packed, smaller(packed, error), exact)
+    certain = certain_pivots(packed, smaller(packed, error), exact)
     doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
     return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
 
@@ -73,8 +73,15 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
     steps = max(min(m - 1, n), 0)
-    lower, middle, upper = _parts(packed, steps)
-    residual = size(difference(a, product(product(Enclosure(lower), Enclosure(middle)), Enclosure(upper))))
+    lower, middle, upper = map(Enclosure, parts(packed, steps))
+    residual = size(difference(a, product(product(lower, middle), upper)))
+    return moved_factors(lower, upper, residual, packed, steps)
+
+
+def moved_factors(lower: Enclosure, upper: Enclosure, residual: Any, packed: Any, steps: int) -> Any:
+    """The error of the packed factors, from a bound of what their product leaves of the matrix."""
+    m, n = packed.shape[-2:]
+    dtype = residual.dtype
     e = dot_up(triangular_inverse_size(lower, True), residual, triangular_inverse_size(upper, False))
 
     def split(z: Any) -> tuple[Any, Any]:
@@ -87,8 +94,8 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
 
     moved = fixed_point(following, e, *by_elimination(e, steps))
     k, h = split(moved)
-    of_upper = plus(fitted(dot_up(h, lax.abs(upper)), m, n), _remainder(moved, steps))
-    of_lower = fitted(dot_up(lax.abs(lower), k), m, n)
+    of_upper = plus(fitted(dot_up(h, size(upper)), m, n), _remainder(moved, steps))
+    of_lower = fitted(dot_up(size(lower), k), m, n)
     return where(below_diagonal(packed), of_lower, of_upper)
 
 
@@ -101,7 +108,7 @@ def _permuted(x: Any, rows: Any) -> Any:
     return jnp.take_along_axis(x, rows[..., None], -2, mode="promise_in_bounds")
 
 
-def _parts(packed: Any, steps: int) -> tuple[Any, Any, Any]:
+def parts(packed: Any, steps: int) -> tuple[Any, Any, Any]:
     """L, (m, m), what elimination leaves, (m, n), and U, (n, n), after so many steps."""
     m, n = packed.shape[-2:]
     lower = plus(fitted(jnp.tril(packed, -1)[..., :steps], m, m), identity(m, packed))
@@ -144,7 +151,7 @@ def _sum_of_parts(z: Any) -> Any:
     return plus(lax.abs(lax.real(z)), lax.abs(lax.imag(z)))
 
 
-def _certain(packed: Any, smaller: Any, exact: bool) -> Any:
+def certain_pivots(packed: Any, smaller: Any, exact: bool) -> Any:
     """Whether no other pivots are possible; a first column that is known exactly decides itself, ties included."""
     if exact:
         smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))

@@ -92,9 +92,9 @@ def triangular_weights(lower: bool) -> Any:
     return weights
 
 
-def triangular_inverse_size(a: Any, lower: bool) -> Any:
-    """An upper bound of |a^-1|."""
-    return inverse_size(Enclosure(a), triangular_inverse(a, lower), triangular_weights(lower))
+def triangular_inverse_size(a: Enclosure, lower: bool) -> Any:
+    """An upper bound of |a*^-1|."""
+    return inverse_size(a, triangular_inverse(a.mid, lower), triangular_weights(lower))
 
 
 @rule("custom_linear_solve")

@@ -88,7 +88,7 @@ def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tup
     """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^H Q - I + Q^H (C - Q) + (C - Q)^H Q + (C - Q)^H (C - Q)."""
     square = Enclosure(jnp.triu(r.mid[..., :k]))
     first, rest = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
-    off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square.mid, lower=False))
+    off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square, lower=False))
     side = dot_up(lax.abs(transposed(q.mid)), off)
     e = enlarged(plus(defect(q.h, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
     moved = factor_of_one_plus(e)

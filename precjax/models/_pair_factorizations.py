@@ -1,0 +1,130 @@
+"""Error bounds of linear systems and factorizations of pairs: the theorems of `rules`, with residuals in pairs.
+
+Theorem: the bounds of `rules.enclosure`, `rules.elimination` and `rules.cholesky` are a posteriori: they say of any
+results how far they are from the exact ones, given a bound of their residual. Here the residual is computed in pairs,
+each operation with its bound, so that it is some 2**-102 of what cancels in it. All else are factors of it, sizes of
+inverses and of triangular factors, which float64 gives well enough, from balls around high parts that cover low parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._rounding import plus, where
+from precjax.doubledouble import DD
+from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble._factorizations import mapped, symmetric, transposed, triangle
+from precjax.doubledouble._pairs import FLOOR
+from precjax.models._pair_rules import Call, PairRules, fat, pair_errors, special
+from precjax.models._paired import Rest, pair
+from precjax.rules.cholesky import moved_cholesky_factor
+from precjax.rules.elimination import certain_pivots, less_than_pivot, moved_factors, parts
+from precjax.rules.enclosure import Enclosure, amplified, defect, product, size
+from precjax.rules.linalg import triangular_inverse, triangular_weights
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+def enclosed(x: Annotated) -> Enclosure:
+    """Its exact value, around the high part."""
+    view = fat(x)
+    return Enclosure(jnp.asarray(view.value, _FLOAT64), view.error)
+
+
+def evaluated(model: PairRules, f: Callable[..., Any], *xs: Annotated) -> Annotated:
+    """A function of arrays, in pairs with its bound."""
+    closed = jax.make_jaxpr(f)(*(x.value for x in xs))
+    body = compat.open_jaxpr(closed)
+    made = dict(zip(body.invars, xs, strict=True))
+    for eqn in body.eqns:
+        operands = [made[v] for v in eqn.invars]
+        outs = primitives.run(eqn, list(map(pair, operands)))
+        errors = pair_errors(model, eqn, operands, outs)
+        for var, out, error in zip(eqn.outvars, outs, errors, strict=True):
+            made[var] = annotated(out, error)
+    return made[body.outvars[0]]
+
+
+def annotated(x: DD, error: Any = None) -> Annotated:
+    """A pair with its bound, at least what reading it may lose."""
+    return Annotated(x.hi, Rest(x.lo, plus(jnp.zeros_like(x.hi) if error is None else error, FLOOR)))
+
+
+def moved(f: Callable[[DD], DD], x: Annotated) -> Annotated:
+    """A move of elements; the bound moves as the low part does."""
+    pairs = f(pair(x._replace(value=jnp.asarray(x.value, _FLOAT64))))
+    if x.error is None:
+        return Annotated(pairs.hi)
+    return annotated(pairs, f(DD(jnp.zeros_like(pairs.hi), x.error.error)).lo)
+
+
+def residual(model: PairRules, b: Annotated, *factors: Annotated) -> Enclosure:
+    """b - the product of the factors."""
+
+    def rest(b: Any, x: Any, *more: Any) -> Any:
+        for y in more:
+            batch = tuple(range(x.ndim - 2))
+            x = lax.dot_general(x, y, (((x.ndim - 1,), (y.ndim - 2,)), (batch, batch)))
+        return lax.sub(b, x)
+
+    return enclosed(evaluated(model, rest, b, *factors))
+
+
+@special("triangular_solve")
+def _triangular_solve(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.linalg`."""
+    params, (a, b), (x,) = call.eqn.params, call.operands, call.outs
+    lower = params["lower"]
+    a = moved(lambda v: triangle(v, lower, params["unit_diagonal"]), a)
+    if params["transpose_a"] == params["left_side"]:
+        a, lower = moved(transposed, a), not lower
+    turned = (lambda v: v) if params["left_side"] else transposed
+    rest = residual(model, moved(turned, b), a, annotated(turned(x)))
+    inverse = triangular_inverse(a.value, lower)
+    m = defect(Enclosure(inverse), enclosed(a))
+    error = amplified(m, size(product(Enclosure(inverse), rest)), triangular_weights(lower)(m))
+    return [error if params["left_side"] else jnp.swapaxes(error, -1, -2)]
+
+
+@special("cholesky")
+def _cholesky(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.cholesky`."""
+    a, factor = moved(symmetric, call.operands[0]), mapped(jnp.tril, call.outs[0])
+    rest = residual(model, a, annotated(factor), annotated(transposed(factor)))
+    error = moved_cholesky_factor(enclosed(annotated(factor)), size(rest))
+    read = jnp.broadcast_to(jnp.tril(jnp.ones(error.shape[-2:], bool)), error.shape)
+    return [where(read, error, 0.0)]
+
+
+@special("lu")
+def _lu(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.elimination`; pivots are those of the high parts."""
+    (matrix,), (packed, *rows) = call.operands, call.outs
+    permutation = rows[1]
+    a = moved(lambda v: mapped(lambda x: jnp.take_along_axis(x, permutation[..., None], -2), v), matrix)
+    m, n = packed.hi.shape[-2:]
+    steps = max(min(m - 1, n), 0)
+    high, low = parts(packed.hi, steps), _low_parts(packed.lo, steps)
+    lower, middle, upper = (DD(h, lo) for h, lo in zip(high, low, strict=True))
+    rest = size(residual(model, a, annotated(lower), annotated(middle), annotated(upper)))
+    views = [enclosed(annotated(x)) for x in (lower, upper)]
+    error = moved_factors(views[0], views[1], rest, packed.hi, steps)
+    covering = plus(error, lax.abs(packed.lo))
+    exact = matrix.error is None
+    certain = certain_pivots(packed.hi, less_than_pivot(packed.hi, covering), exact)
+    doubt = where(certain[..., 0], 0.0, float(m - 1))
+    return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in rows)]
+
+
+def _low_parts(packed: Any, steps: int) -> list[Any]:
+    """The same parts of a correction: no ones."""
+    ones = parts(jnp.zeros_like(packed), steps)
+    return [lax.sub(whole, one) for whole, one in zip(parts(packed, steps), ones, strict=True)]

@@ -1,0 +1,165 @@
+"""Errors pushed through a program with their correlations: the model of `Probabilistic(probes=k)`.
+
+Every rounding has a deviation s (the rules say how large). k probes each draw a sign for it and push +-s through the
+rest of the program, as `_pushed` does. So each number gets k sums of the same terms, with other signs, as its true
+error is: the coefficients, which may cancel, are kept.
+
+Theorem: let the roundings e_i of a program be independent with mean 0 and deviation s_i, and let errors be so small
+that they pass linearly: the error of a number is E = sum c_i e_i, and the probes D_j = sum c_i s_i g_ij, signs g. All
+have variance S**2 = sum (c_i s_i)**2. Where no term prevails they are Gaussian and independent of each other, so that
+E / sqrt(mean D_j**2) has Student's distribution with k degrees of freedom, and |E| <= t_k sqrt(mean D_j**2) with the
+probability of which t_k is the quantile. Where a few terms prevail, E is a sum of few uniform numbers, whose tails are
+lighter.
+
+A sign is a hash of the number that is rounded, its position and its operation: the same operation on the same numbers
+rounds in the same way wherever it is repeated, and in another way in each turn of a loop that moves on. A sum that
+stagnates, or adds an exact number, may be rounded in the same way in every turn: its sign is the same in all of them.
+
+References:
+    Hutchinson, A stochastic estimator of the trace of the influence matrix, Commun. Stat. Simul. 19 (1990).
+    Student, The probable error of a mean, Biometrika 6 (1908).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import special
+
+from precjax._annotated import Annotated
+from precjax._random_rounding import mix, word_of
+from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, never_nan
+from precjax.models._model import ErrorModel
+from precjax.models._pushed import pushed
+from precjax.models._rules import RuleModel, is_key
+
+MOST = 32  # signs in one word
+
+STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
+_SUMS = ("add", "add_any", "sub")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probed(ErrorModel):
+    """Carries k deviations of every number, array ``(*s, k)``.
+
+    Attributes:
+        rules: how large roundings are, and the errors of what deviations cannot be pushed through.
+        quantile: how many deviations the errors of the rules are.
+        count: of probes.
+        confidence: with which errors stay below the bound.
+    """
+
+    rules: RuleModel
+    quantile: float
+    count: int
+    confidence: float
+
+    def lift(self, value: Any, error: Any) -> Annotated:
+        """The argument's error, with random signs."""
+        x = self.rules.lift(value, error)
+        return x._replace(error=self._drawn(x.error, jnp.asarray(value), "argument"))
+
+    def error(self, x: Annotated) -> Any:
+        """Student's quantile times the root mean square of the deviations."""
+        if x.error is None:
+            return self.rules.error(x)
+        factor = float(special.stdtrit(self.count, (1 + self.confidence) / 2))
+        deviations = lax.abs(x.error)
+        largest = jnp.max(never_nan(deviations), axis=-1)
+        usual = lax.is_finite(largest) & (largest > 0)
+        unit = jnp.where(usual, largest, 1)
+        root = jnp.sqrt(jnp.mean(lax.square(deviations / unit[..., None]), axis=-1))
+        bound = largest * jnp.where(usual, root * np.asarray(factor, root.dtype), 1)
+        bound = never_nan(bound)
+        return jnp.minimum(bound, 1) if dtype_of(x.value) == jnp.bool_ else bound
+
+    def explicit(self, x: Annotated) -> Annotated:
+        """No deviation."""
+        if x.error is not None or is_key(x.value):
+            return x
+        return x._replace(error=jnp.zeros((*np.shape(x.value), self.count), error_dtype(dtype_of(x.value))))
+
+    def shared(self, x: Annotated, names: tuple[Any, ...]) -> Annotated:
+        """Those of one copy."""
+        return x if x.error is None else x._replace(error=lax.all_gather(x.error, names)[0])
+
+    def doubt(self, x: Annotated) -> Any:
+        """A decision is in doubt where a deviation turns it."""
+        return None if x.error is None else jnp.any(x.error != 0, axis=-1)
+
+    def forget(self, x: Annotated, where: Any) -> Annotated:
+        """Deviations inf there."""
+        if is_key(x.value):
+            return x
+        x = self.explicit(x)
+        condition = lax.broadcast_in_dim(where, x.error.shape, tuple(range(np.ndim(where))))
+        return x._replace(error=jnp.where(condition, np.inf, x.error))
+
+    def supports(self, eqn: Any) -> bool:
+        """What has a rule."""
+        return self.rules.supports(eqn)
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """What the equation rounds, with random signs, and what the deviations of its operands make."""
+        exact = [Annotated(x.value, known=x.known) for x in operands]
+        rounded = self.rules.apply(eqn, exact)
+        outs = [value for value, _ in rounded]
+        still = [x._replace(value=lax.stop_gradient(x.value)) for x in operands]
+        moved = None
+        if any(x.error is not None for x in operands) and outs:
+            moved = pushed(eqn, still, [lax.stop_gradient(v) for v in outs])
+            if moved is None:
+                rounded = self.rules.apply(eqn, [Annotated(x.value, self._bound(x), x.known) for x in operands])
+        moved = moved or [None] * len(outs)
+        name = eqn.primitive.name
+        made = []
+        for (out, error), deviation in zip(rounded, moved, strict=True):
+            own = None if error is None else self._drawn(error, out, name, self._repeats(name, operands, out))
+            made.append((out, deviation if own is None else own if deviation is None else own + deviation))
+        return made
+
+    def _bound(self, x: Annotated) -> Any:
+        return None if x.error is None else self.error(x)
+
+    def _repeats(self, name: str, operands: Sequence[Annotated], out: Any) -> Any:
+        """Where a rounding may be the same in every turn of a loop."""
+        if name not in _SUMS or not is_inexact(out.dtype) or np.iscomplexobj(out):
+            return False
+        if (operands[0].error is None) != (operands[1].error is None):
+            return True
+        dtype = error_dtype(out.dtype)
+        smaller = lax.min(*jnp.broadcast_arrays(*(jnp.abs(jnp.asarray(x.value)).astype(dtype) for x in operands)))
+        return smaller < lax.abs(out).astype(dtype) * np.asarray(STAGNANT * format_of(out.dtype).unit_roundoff, dtype)
+
+    def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
+        """+-s for each number and probe; bools, of which s is the root of a probability, turn that often."""
+        error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
+        key = np.uint32(zlib.crc32(name.encode()))
+        position = lax.iota(jnp.uint32, max(out.size, 1))[: out.size].reshape(out.shape) * np.uint32(0x9E3779B9) ^ key
+        word = mix(mix(position) ^ jnp.where(repeats, np.uint32(0), _bits(out)))
+        negative = word[..., None] >> lax.iota(jnp.uint32, self.count) & 1
+        deviation = (error / np.asarray(self.quantile, error.dtype))[..., None]
+        return jnp.where(negative == 1, -deviation, deviation)
+
+
+def _bits(x: Any) -> Any:
+    """32 bits made of each number; keys have none."""
+    if is_key(x):
+        return jnp.zeros(x.shape, jnp.uint32)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return word_of(lax.real(x)) ^ mix(word_of(lax.imag(x)))
+    return word_of(x)
+
+
+def check_probes(probes: Any) -> None:
+    """Raises ValueError unless it is None or an integer from 2 to `MOST`."""
+    if probes is None or isinstance(probes, int | np.integer) and not isinstance(probes, bool) and 2 <= probes <= MOST:
+        return
+    raise ValueError(f"probes={probes!r}: expected None or an integer from 2 to {MOST}, such as 16")

@@ -1,0 +1,268 @@
+"""How a deviation passes through an equation: f(x + d) - f(x), for many deviations at once.
+
+Deviations are arrays ``(*s, k)`` beside values ``(*s)``: k possible errors of the same number. They are far smaller
+than the values, so f(x + d) - f(x) is never computed like that:
+
+- for basic operations there is a formula without cancellation, exact also where a number is as uncertain as it is
+  large: (a + da) / (b + db) - a / b = (da - db a / b) / (b + db);
+- comparisons are decided anew for every deviation: a + da < b + db is (a - b) + (da - db) < 0, where a - b is exact if
+  it matters (Sterbenz), and selections and maxima choose anew;
+- other real functions pass deviations by their derivative, as JAX knows it: the first term of Taylor's series.
+
+Correlations are kept: a number that is used twice deviates alike in both places, so that what cancels cancels.
+
+References:
+    Sterbenz, Floating-point computation, Prentice-Hall 1974, theorem 4.3.1.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import _jax_compat as compat
+from precjax._annotated import Annotated
+from precjax._rounding import dtype_of, error_dtype, is_inexact
+from precjax._widen import is_cast, retyped
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any] | None:
+    """The deviations of the results, roundings of the equation itself left out.
+
+    Args:
+        eqn: an equation.
+        operands: annotated with deviations ``(*s, k)``, None where exact.
+        outs: its results.
+
+    Returns:
+        An array ``(*s, k)`` for each result in its dtype of errors; None if it is not known how they pass.
+    """
+    name = eqn.primitive.name
+    if any(jnp.issubdtype(dtype_of(v), jnp.complexfloating) for v in (*outs, *(x.value for x in operands))):
+        return None
+    if is_cast(eqn):
+        return [operands[0].error.astype(error_dtype(outs[0].dtype))]
+    if name == "select_and_scatter_add":
+        return [_scattered(eqn, operands, outs[0])]
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](eqn, operands, outs[0])
+    if all(map(_is_bool, (*outs, *(x.value for x in operands)))):
+        return _of_bools(eqn, operands, outs)
+    if not all(is_inexact(dtype_of(v)) for v in (*outs, *(x.value for x in operands if x.error is not None))):
+        return None
+    return _linear(eqn, operands, outs)
+
+
+def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any] | None:
+    """By the derivative, in the dtype of errors."""
+    wide = [x._replace(value=_wide(x.value)) for x in operands]
+    eqn = retyped(eqn, wide, _wide_dtype)
+    moving = [i for i, x in enumerate(wide) if x.error is not None]
+
+    def function(*values: Any) -> list[Any]:
+        every = [x.value for x in wide]
+        for i, value in zip(moving, values, strict=True):
+            every[i] = value
+        return compat.bind(eqn, every)
+
+    values = [jnp.asarray(wide[i].value) for i in moving]
+    deviations = [wide[i].error.astype(v.dtype) for i, v in zip(moving, values, strict=True)]
+    slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
+    try:
+        made = jax.vmap(slope, in_axes=-1, out_axes=-1)(*deviations)
+    except NotImplementedError:  # a primitive without a derivative
+        return None
+    if len(deviations) == 1:  # a slope may be infinite, and 0 inf is not 0
+        (d,) = deviations
+        made = [jnp.where(d == 0, 0, m) if m.shape == d.shape and eqn.primitive.name in _STEEP else m for m in made]
+    return [m.astype(error_dtype(out.dtype)) for m, out in zip(made, outs, strict=True)]
+
+
+_STEEP = frozenset({"log1p", "cbrt", "integer_pow", "asin", "acos", "acosh", "atanh", "erf_inv", "lgamma", "digamma"})
+
+
+def _wide(value: Any) -> Any:
+    """A float in its dtype of errors."""
+    dtype = dtype_of(value)
+    return jnp.asarray(value).astype(error_dtype(dtype)) if is_inexact(dtype) else value
+
+
+def _wide_dtype(dtype: Any) -> Any:
+    return error_dtype(dtype) if is_inexact(dtype) else dtype
+
+
+def _is_bool(value: Any) -> bool:
+    return dtype_of(value) == jnp.bool_
+
+
+def _of_bools(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """Run again with the bools that the deviations turn."""
+    axes = [None if x.error is None else -1 for x in operands]
+    turned = [x.value if x.error is None else _turned(x) for x in operands]
+    made = jax.vmap(lambda *values: compat.bind(eqn, values), in_axes=axes, out_axes=-1)(*turned)
+    return [jnp.not_equal(m, out[..., None]).astype(jnp.float32) for m, out in zip(made, outs, strict=True)]
+
+
+def _turned(x: Annotated) -> Any:
+    return jnp.not_equal(jnp.asarray(x.value)[..., None], x.error != 0)
+
+
+def _scattered(eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
+    """The gradient of a maximum over windows: other elements may be chosen; what they get is moved and added."""
+    source, chosen = (x._replace(value=_wide(x.value)) for x in operands)
+    eqn = retyped(eqn, [source, chosen], _wide_dtype)
+    sample = chosen.value if chosen.error is None else chosen.value[..., None] + chosen.error
+    axis = None if chosen.error is None else -1
+    run = lambda s, c: compat.bind(eqn, [s, c])[0]  # noqa: E731
+    made = 0.0
+    if chosen.error is not None:
+        elsewhere = jax.vmap(run, in_axes=(None, -1), out_axes=-1)(source.value, sample)
+        made = elsewhere - run(source.value, chosen.value)[..., None]
+    if source.error is not None:
+        made = made + jax.vmap(run, in_axes=(-1, axis), out_axes=-1)(source.error, sample)
+    return made.astype(error_dtype(out.dtype))
+
+
+# ------------------------------------------------------------------------------------------ functions with a formula
+
+
+def formula(*names: str) -> Callable[[Callable], Callable]:
+    """Registers ``f(eqn, out, *(value, deviation)) -> deviation``, all ``(*s, 1 or k)`` in the dtype of errors."""
+
+    def register(f: Callable[..., Any]) -> Callable[..., Any]:
+        def deviations(eqn: Any, operands: Sequence[Annotated], out: Any) -> list[Any]:
+            rank = np.ndim(out)
+            pairs = [(_spread(_wide(x.value), rank), _deviation(x)) for x in operands]
+            made = f(eqn, _spread(_wide(out), rank), *pairs)
+            count = max(x.error.shape[-1] for x in operands if x.error is not None)
+            return [jnp.broadcast_to(made, (*np.shape(out), count)).astype(error_dtype(dtype_of(out)))]
+
+        _FUNCTIONS.update(dict.fromkeys(names, deviations))
+        return f
+
+    return register
+
+
+def _spread(value: Any, rank: int) -> Any:
+    value = jnp.asarray(value)
+    return value[..., None] if value.ndim or not rank else value
+
+
+def _deviation(x: Annotated) -> Any:
+    """Of a bool: what turning it would add."""
+    if x.error is None or not _is_bool(x.value):
+        return 0.0 if x.error is None else x.error
+    return _turned(x).astype(jnp.float32) - jnp.asarray(x.value)[..., None].astype(jnp.float32)
+
+
+@formula("add", "add_any")
+def _add(eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    return a[1] + b[1]
+
+
+@formula("sub")
+def _sub(eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    return a[1] - b[1]
+
+
+@formula("mul")
+def _mul(eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    return a[1] * (b[0] + b[1]) + a[0] * b[1]
+
+
+@formula("square")
+def _square(eqn: Any, out: Any, x: Any) -> Any:
+    return x[1] * (2 * x[0] + x[1])
+
+
+@formula("div")
+def _div(eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    moved = a[1] - out * b[1]
+    return jnp.where(moved == 0, 0, moved / (b[0] + b[1]))
+
+
+@formula("sqrt")
+def _sqrt(eqn: Any, out: Any, x: Any) -> Any:
+    """Below 0 is no exact number that has a root."""
+    d = jnp.maximum(x[1], -x[0])
+    return jnp.where(d == 0, 0, d / (out + jnp.sqrt(x[0] + d)))
+
+
+@formula("rsqrt")
+def _rsqrt(eqn: Any, out: Any, x: Any) -> Any:
+    moved = jnp.sqrt(x[0] + x[1])
+    return jnp.where(x[1] == 0, 0, -out * x[1] / (moved * (moved + jnp.sqrt(x[0]))))
+
+
+@formula("exp")
+def _exp(eqn: Any, out: Any, x: Any) -> Any:
+    return jnp.where(x[1] == 0, 0, out * jnp.expm1(x[1]))
+
+
+@formula("log")
+def _log(eqn: Any, out: Any, x: Any) -> Any:
+    ratio = x[1] / x[0]
+    return jnp.where(x[1] == 0, 0, jnp.where(jnp.abs(ratio) < 0.5, jnp.log1p(ratio), ratio))
+
+
+@formula("abs")
+def _abs(eqn: Any, out: Any, x: Any) -> Any:
+    """||x + d| - |x|| is |d| unless x + d has the other sign."""
+    return jnp.where(x[0] < 0, -x[1], x[1]) + 2 * jnp.maximum(jnp.where(x[0] < 0, x[1], -x[1]) - out, 0)
+
+
+@formula("convert_element_type")
+def _number_of_bool(eqn: Any, out: Any, x: Any) -> Any:
+    """Of an integer: its own; casts of floats to integers are not passed on (see `pushed`)."""
+    return x[1]
+
+
+def _compared(turn: Callable[[Any, Any], Any], eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    sample = turn((a[0] - b[0]) + (a[1] - b[1]), 0)
+    return jnp.not_equal(sample, turn(a[0], b[0])).astype(jnp.float32)
+
+
+for _name, _turn in {
+    "lt": jnp.less, "le": jnp.less_equal, "gt": jnp.greater, "ge": jnp.greater_equal, "eq": jnp.equal,
+    "ne": jnp.not_equal,
+}.items():  # fmt: skip
+    formula(_name)(functools.partial(_compared, _turn))
+
+
+def _extreme(sign: int, eqn: Any, out: Any, a: Any, b: Any) -> Any:
+    """The larger of both differences to the result."""
+    differences = [sign * (_from(x[0], out) + x[1]) for x in (a, b)]
+    return sign * jnp.maximum(*differences)
+
+
+formula("max")(functools.partial(_extreme, 1))
+formula("min")(functools.partial(_extreme, -1))
+
+
+def _from(value: Any, out: Any) -> Any:
+    """value - out: 0 for an infinity and itself."""
+    return jnp.where(value == out, 0, value - out)
+
+
+@formula("clamp")
+def _clamp(eqn: Any, out: Any, low: Any, x: Any, high: Any) -> Any:
+    ends = [_from(end[0], out) + end[1] for end in (low, high)]
+    return jnp.minimum(jnp.maximum(_from(x[0], out) + x[1], ends[0]), ends[1])
+
+
+@formula("select_n")
+def _select(eqn: Any, out: Any, which: Any, *cases: Any) -> Any:
+    """Another case where the deviation turns the choice."""
+    index = jnp.round(which[0].astype(jnp.float32) + which[1]).astype(jnp.int32)
+    moved = [_from(value, out) + d for value, d in cases]
+    shape = jnp.broadcast_shapes(index.shape, *(np.shape(m) for m in moved))
+    index, *moved = (jnp.broadcast_to(m, shape) for m in (index, *moved))
+    return lax.select_n(jnp.clip(index, 0, len(moved) - 1), *moved)
