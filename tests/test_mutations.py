@@ -30,6 +30,7 @@ from precjax.rules import (
     cholesky,
     complex_arithmetic,
     complex_elementary,
+    complex_ordering,
     contraction,
     control_flow,
     decision,
@@ -200,6 +201,8 @@ FAULTS = {
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),
     "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
+    "order of complex numbers taken as certain": Fault((complex_ordering, "_diameter"), lambda x, joined, dimension, dtype: jnp.zeros(x.shape, dtype), ("complex sort", "complex payload")),
+    "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 
