@@ -107,7 +107,9 @@ def cbrt(x):
 
 
 def logistic(x):
-    return 1 / (1 + finite(arb(-x).exp()))
+    """Increasing: of a wide ball, between its ends."""
+    low, high = (1 / (1 + finite((-end).exp())) for end in (arb(x).lower(), arb(x).upper()))
+    return low.union(high)
 
 
 def lgamma(x):
