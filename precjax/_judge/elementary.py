@@ -80,13 +80,13 @@ def log1p(x):
 def _above(x, edge, function, at_edge):
     """A function on the half-line above an edge: NaN below, a given value on it."""
     side = compare(x, edge)
-    return finite(function(arb(x))) if side > 0 else at_edge if side == 0 else NAN
+    return NAN if side is None or side < 0 else at_edge if side == 0 else finite(function(arb(x)))
 
 
 def _inside(x, function, at_ends):
     """A function on (-1, 1) that is odd at its ends: NaN outside, +-at_ends on them."""
     side = compare(abs(x), ONE)
-    return finite(function(arb(x))) if side < 0 else at_ends * sign(x) if side == 0 else NAN
+    return NAN if side is None or side > 0 else at_ends * sign(x) if side == 0 else finite(function(arb(x)))
 
 
 def sqrt(x):
