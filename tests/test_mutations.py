@@ -204,7 +204,7 @@ FAULTS = {
     "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
     "order of complex numbers taken as certain": Fault((complex_ordering, "_diameter"), lambda x, joined, dimension, dtype: jnp.zeros(x.shape, dtype), ("complex sort", "complex payload")),
     "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),
-    "starts of slices taken as certain": Fault((indexing, "_starts_in_doubt"), lambda model, starts, limits: None, ("slices beyond the end",)),
+    "starts of slices taken as certain": Fault((indexing, "_starts_in_doubt"), lambda model, starts, limits: None, ("slices by integers",)),
     "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }

@@ -198,7 +198,7 @@ def _incomplete_gamma(a, x, function, at_zero, at_infinity):
         return NAN
     if not is_finite(x):
         return at_infinity
-    return at_zero if sign(x) == 0 else function(arb(x), arb(a), 1)
+    return at_zero if sign(x) == 0 else finite(function(arb(x), arb(a), 1))
 
 
 def igamma_grad_a(a, x):
@@ -218,7 +218,7 @@ def regularized_incomplete_beta(a, b, x):
         return NAN
     if sign(x) < 0 or compare(x, ONE) > 0:
         return NAN
-    return arb(x).beta_lower(arb(a), arb(b), 1) if sign(x) else ZERO
+    return finite(arb(x).beta_lower(arb(a), arb(b), 1)) if sign(x) else ZERO
 
 
 def zeta(x, q):

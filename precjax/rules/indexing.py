@@ -19,7 +19,7 @@ from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._registry import refusal, rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, reordered, times, where
+from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
 from precjax.rules.structural import explicit
@@ -40,7 +40,7 @@ def _starts_in_doubt(model: Any, starts: Sequence[Annotated], limits: Sequence[i
             continue
         place = lax.convert_element_type(start.value, jnp.float32)
         room = plus(model.error(start).astype(jnp.float32), times(lax.abs(place), 2.0**-20))
-        clamped = lax.bitwise_or(lax.ge(lax.sub(place, room), limit * (1 + 2.0**-20)), lax.le(plus(place, room), 0.0))
+        clamped = lax.bitwise_or(less(limit * (1 + 2.0**-20), lax.sub(place, room)), less(plus(place, room), 0.0))
         doubts.append(lax.bitwise_and(doubt, lax.bitwise_not(clamped)))
     return None if not doubts else jnp.any(jnp.stack(doubts))
 
