@@ -197,11 +197,9 @@ def conditioned(n, dtype):
 @pytest.mark.parametrize("name", CONDITIONED)
 def test_finite_up_to_a_condition_of_a_hundredth_of_what_destroys_it(name, n, dtype):
     """The factors of an elimination jump where two candidates for a pivot tie: no bound of them can be finite there."""
-    with jax.enable_x64(dtype == "float64"):
-        tracked = jax.jit(jax.vmap(precjax.track(CONDITIONED[name])))(np.stack(list(conditioned(n, dtype))))
-    errors = [np.asarray(e).reshape(8, -1) for e in jax.tree.leaves(tracked.error)]
-    finite = np.all([np.isfinite(e).all(axis=1) for e in errors], axis=0)
-    if name == "lu":
-        finite |= (errors[2] > 0).all(axis=1)  # permutations in doubt
-        assert finite[:4].all()
-    assert finite.all()
+    tracked = precjax.track(CONDITIONED[name])
+    for a in conditioned(n, dtype):
+        with jax.enable_x64(dtype == "float64"):
+            errors = [np.asarray(e) for e in jax.tree.leaves(tracked(a).error)]
+        pivots_in_doubt = name == "lu" and (errors[2] > 0).all()
+        assert pivots_in_doubt or all(np.isfinite(e).all() for e in errors)
