@@ -230,6 +230,15 @@ def call_jaxpr(eqn: Any) -> Any:
     raise TypeError(f"equation {eqn.primitive.name} carries no jaxpr")
 
 
+def defined(eqn: Any) -> Any:
+    """The jaxpr by which JAX itself defines a primitive of sparse arrays."""
+    from jax.experimental.sparse import bcoo, bcsr, coo, csr  # such an equation has loaded them already
+
+    name = f"_{eqn.primitive.name}_impl"
+    body = next(getattr(module, name) for module in (bcoo, bcsr, coo, csr) if hasattr(module, name))
+    return jax.make_jaxpr(lambda *operands: body(*operands, **eqn.params))(*(v.aval for v in eqn.invars))
+
+
 def inner_jaxprs(eqn: Any) -> list[Any]:
     """Every jaxpr among the parameters of an equation."""
     found = []

@@ -48,11 +48,8 @@ _REASONS = {
         accum_grad_in_ref""",
     "boxes and logs of hijax carry no errors; use jax.Ref": """
         box_get box_set log_extend log_read new_box new_log""",
-    "sparse arrays carry no errors yet; convert with .todense() outside of the function": """
-        bcoo_dot_general bcoo_dot_general_sampled bcoo_spdot_general bcsr_dot_general coo_matmat coo_matvec coo_spmm
-        coo_spmv csr_matmat csr_matvec csr_spmm csr_spmv bcoo_extract bcoo_fromdense bcoo_sort_indices
-        bcoo_sum_duplicates bcoo_todense bcoo_transpose bcsr_extract bcsr_fromdense bcsr_todense coo_fromdense
-        coo_todense csr_fromdense csr_todense todense""",
+    "it is a kernel of cuSPARSE, or made by sparsify; use the arrays of jax.experimental.sparse themselves": """
+        coo_spmm coo_spmv csr_spmm csr_spmv todense""",
     "it multiplies in block-scaled formats of accelerators": """
         scaled_dot scaled_matmul scaled_matmul_wrapper""",
     "it scatters with any function in any order, so nothing bounds its result": """
@@ -62,8 +59,14 @@ _REASONS = {
         thunky.call_thunky_nested thunky.collective_group thunky.collective_permute thunky.cond thunky.copy
         thunky.custom_call thunky.inline_constant thunky.memset thunky.memzero thunky.ptx_kernel thunky.reduce_scatter
         thunky.while""",
-    "no theorem for its result is known to us yet": """
-        schur hessenberg tridiagonal geqp3""",
+    "the order of its eigenvalues and the phases of its vectors come out of an iteration and cannot be told from its\
+ result; use jnp.linalg.eig, or eigh": """
+        schur""",
+    "its reflections are determined by a Krylov basis, whose condition leaves no finite bound beyond a few rows; use\
+ jnp.linalg.eig, or eigh": """
+        hessenberg tridiagonal""",
+    "its pivots are decisions on norms that it only updates; use jnp.linalg.qr": """
+        geqp3""",
     "it has no results, so there is nothing to bound": """
         debug_callback debug_print dce_sink""",
     "JAX makes it while it transforms a program, and removes it before a program runs": """

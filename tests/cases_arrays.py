@@ -118,6 +118,8 @@ def moves():
     index = lambda d: (d.numbers(5, 3), d.integers(4, low=0, high=4).value)  # noqa: E731
     yield Case("gather at run time", lambda x, i: x[i], index, FULL)
     yield Case("scatter-add at run time", lambda x, i: x.at[i].add(x[:4] * 3), index, FULL)
+    beyond = lambda d: (d.numbers(5, 3), d.integers(2, low=-1, high=6))  # noqa: E731
+    yield Case("slices by integers", lambda x, i: (lax.dynamic_slice(x, (i[0], i[1]), (2, 3)), lax.dynamic_update_slice(x, x[:1] * 3, (i[1], i[0]))), beyond, ("float32",), unbounded=True)
     yield Case("index from an argmax", lambda x: x[jnp.argmax(x, axis=0)[0]], numbers((4, 6)), FULL, unbounded=True)
 
 

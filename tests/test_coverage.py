@@ -105,7 +105,6 @@ COMPLETED = {
 }  # fmt: skip
 # Refused, as `REFUSED` says why, or by the function's own parameters.
 REASONS = {
-    "jax.numpy": {"roots"},  # puts complex numbers in order
     "jax.lax": {"pmax", "pmin", "psum", "pmean", "reduce", "scatter_apply", "scaled_dot"},
 }
 

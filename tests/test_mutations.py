@@ -30,6 +30,7 @@ from precjax.rules import (
     cholesky,
     complex_arithmetic,
     complex_elementary,
+    complex_ordering,
     contraction,
     control_flow,
     decision,
@@ -37,6 +38,7 @@ from precjax.rules import (
     enclosure,
     fft,
     incomplete,
+    indexing,
     orthogonal,
     softmax,
     softmax_gradient,
@@ -200,6 +202,10 @@ FAULTS = {
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),
     "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
+    "order of complex numbers taken as certain": Fault((complex_ordering, "_diameter"), lambda x, joined, dimension, dtype: jnp.zeros(x.shape, dtype), ("complex sort", "complex payload")),
+    "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),
+    "starts of slices taken as certain": Fault((indexing, "_starts_in_doubt"), lambda model, starts, limits: None, ("slices by integers",)),
+    "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 

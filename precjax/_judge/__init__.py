@@ -13,6 +13,7 @@ from precjax._judge import (  # noqa: F401  each registers its family
     collective,
     complex_linalg,
     complex_numbers,
+    complex_order,
     contraction,
     decision,
     elementary,

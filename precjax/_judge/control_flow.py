@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.sparse import bcoo
 
 from precjax._judge.point import Point
 from precjax._judge.window import windows
@@ -34,6 +35,18 @@ def call_hi_primitive(eqn, points, run):
     inner = eqn.params["_prim"]
     avals = [var.aval for var in eqn.invars]
     return run(jax.make_jaxpr(lambda *operands: eqn.primitive.to_lojax(*operands, _prim=inner))(*avals), points)
+
+
+@control_flow(
+    "bcoo_dot_general", "bcoo_dot_general_sampled", "bcoo_todense", "bcoo_fromdense", "bcoo_extract", "bcoo_transpose",
+    "bcoo_sort_indices", "bcoo_sum_duplicates",
+)  # fmt: skip
+def sparse(eqn, points, run):
+    """As JAX defines it; coordinates are integers."""
+    body = getattr(bcoo, f"_{eqn.primitive.name}_impl")
+    return run(
+        jax.make_jaxpr(lambda *operands: body(*operands, **eqn.params))(*(var.aval for var in eqn.invars)), points
+    )
 
 
 @control_flow("custom_linear_solve")

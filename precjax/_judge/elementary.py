@@ -80,13 +80,13 @@ def log1p(x):
 def _above(x, edge, function, at_edge):
     """A function on the half-line above an edge: NaN below, a given value on it."""
     side = compare(x, edge)
-    return finite(function(arb(x))) if side > 0 else at_edge if side == 0 else NAN
+    return NAN if side is None or side < 0 else at_edge if side == 0 else finite(function(arb(x)))
 
 
 def _inside(x, function, at_ends):
     """A function on (-1, 1) that is odd at its ends: NaN outside, +-at_ends on them."""
     side = compare(abs(x), ONE)
-    return finite(function(arb(x))) if side < 0 else at_ends * sign(x) if side == 0 else NAN
+    return NAN if side is None or side > 0 else at_ends * sign(x) if side == 0 else finite(function(arb(x)))
 
 
 def sqrt(x):
@@ -107,7 +107,9 @@ def cbrt(x):
 
 
 def logistic(x):
-    return 1 / (1 + finite(arb(-x).exp()))
+    """Increasing: of a wide ball, between its ends."""
+    low, high = (1 / (1 + finite((-end).exp())) for end in (arb(x).lower(), arb(x).upper()))
+    return low.union(high)
 
 
 def lgamma(x):
@@ -196,7 +198,7 @@ def _incomplete_gamma(a, x, function, at_zero, at_infinity):
         return NAN
     if not is_finite(x):
         return at_infinity
-    return at_zero if sign(x) == 0 else function(arb(x), arb(a), 1)
+    return at_zero if sign(x) == 0 else finite(function(arb(x), arb(a), 1))
 
 
 def igamma_grad_a(a, x):
@@ -216,7 +218,7 @@ def regularized_incomplete_beta(a, b, x):
         return NAN
     if sign(x) < 0 or compare(x, ONE) > 0:
         return NAN
-    return arb(x).beta_lower(arb(a), arb(b), 1) if sign(x) else ZERO
+    return finite(arb(x).beta_lower(arb(a), arb(b), 1)) if sign(x) else ZERO
 
 
 def zeta(x, q):

@@ -8,6 +8,7 @@ from precjax.rules import (  # noqa: F401
     collective,
     complex_arithmetic,
     complex_elementary,
+    complex_ordering,
     contraction,
     control_flow,
     conversion,

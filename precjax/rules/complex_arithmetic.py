@@ -42,6 +42,7 @@ from precjax._rounding import (
 from precjax.rules.arithmetic import balls, product_terms, two_sum_error
 from precjax.rules.conversion import convert_element_type as of_real
 from precjax.rules.conversion import holds
+from precjax.rules.decision import doubtful_nan
 from precjax.rules.power import hypotenuse, power_error, slope_square
 from precjax.rules.structural import broadcast_error
 
@@ -221,7 +222,7 @@ def convert_element_type(model: Any, operands: Sequence[Annotated], outs: Sequen
 def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Decided where the discs are apart, or both operands certain."""
     if operands[0] is operands[1]:
-        return [None]  # a test for NaN, whose error is inf anyway
+        return [doubtful_nan(operands[0])]
     a, b = (Ball(x, error_dtype(dtype_of(x.value))) for x in operands)
     return [_unequal(a, b, outs[0].shape)]
 

@@ -39,6 +39,17 @@ def call(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     return interpret(model, compat.call_jaxpr(eqn), operands)
 
 
+@control(
+    "bcoo_dot_general", "bcoo_dot_general_sampled", "bcoo_spdot_general", "bcoo_extract", "bcoo_fromdense",
+    "bcoo_sort_indices", "bcoo_sum_duplicates", "bcoo_todense", "bcoo_transpose", "bcsr_dot_general", "bcsr_extract",
+    "bcsr_fromdense", "bcsr_todense", "coo_matmat", "coo_matvec", "coo_fromdense", "coo_todense", "csr_matmat",
+    "csr_matvec", "csr_fromdense", "csr_todense",
+)  # fmt: skip
+def sparse(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """Sparse arrays are gathers, products and scatters of their elements, as JAX defines them."""
+    return interpret(model, compat.defined(eqn), operands)
+
+
 @jax.custom_jvp
 def graft(value: Any, original: Any) -> Any:
     """The value of the first, the derivative of the second."""

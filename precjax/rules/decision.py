@@ -105,7 +105,7 @@ def best_along(axes: tuple[int, ...]) -> Callable[[Any], Any]:
 def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 where undecided. Exact operands: only two that may both be read as 0 are, and differ."""
     if operands[0] is operands[1]:
-        return [None]  # a test for NaN, whose error is inf anyway
+        return [doubtful_nan(operands[0])]
     dtype = jnp.promote_types(*(error_dtype(dtype_of(x.value)) for x in operands))
     a, b = (Ball(x, dtype) for x in operands)
     shape = outs[0].shape
@@ -116,6 +116,13 @@ def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> l
     certain = lax.eq(errors[0] if len(errors) == 1 else lax.max(*errors), jnp.zeros(shape, dtype))
     doubt = model.doubtful(a, b, shape)
     return [where(lax.bitwise_or(decided, certain), jnp.zeros((), jnp.float32), doubt)]
+
+
+def doubtful_nan(x: Annotated) -> Any:
+    """The error of a test for NaN: a number within a finite error of an exact one is none, anything else may be."""
+    if x.error is None or not is_inexact(dtype_of(x.value)):
+        return None
+    return where(lax.is_finite(x.error), jnp.zeros((), jnp.float32), 1.0)
 
 
 @rule("lt_to", "le_to", "eq_to")
@@ -155,8 +162,7 @@ def _full(x: Any, shape: tuple[int, ...]) -> Any:
 @rule("is_finite")
 def is_finite(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Finite with a finite error is finite; an infinity with a finite error is that infinity."""
-    error = operands[0].error
-    return [None if error is None else where(lax.is_finite(error), jnp.zeros((), jnp.float32), 1.0)]
+    return [doubtful_nan(operands[0])]
 
 
 @rule("select_n")

@@ -1,8 +1,9 @@
 """Gathers, scatters and dynamic slices.
 
 Theorem: with certain indices they move elements, so errors move the same way; with an uncertain index any element may
-have been meant and the error is inf. A scatter-add sums what meets in one place: (count - 1) u sum |x| more, the count
-being scattered along.
+have been meant and the error is inf. A slice that would reach beyond its array is moved back: its start is certain
+where all that it may be is on one side of the array. A scatter-add sums what meets in one place: (count - 1) u sum |x|
+more, the count being scattered along.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._registry import refusal, rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, never_nan, plus, reordered, times, where
+from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
 from precjax.rules.structural import explicit
@@ -27,6 +28,20 @@ from precjax.rules.structural import explicit
 def _uncertain(model: Any, indices: Sequence[Annotated]) -> Any:
     """A bool scalar: whether any index is in doubt; None if never."""
     doubts = [jnp.any(d) for x in indices if (d := model.doubt(x)) is not None]
+    return None if not doubts else jnp.any(jnp.stack(doubts))
+
+
+def _starts_in_doubt(model: Any, starts: Sequence[Annotated], limits: Sequence[int]) -> Any:
+    """The same of starts that are clamped to [0, limit]."""
+    doubts = []
+    for start, limit in zip(starts, limits, strict=True):
+        doubt = model.doubt(start)
+        if doubt is None or limit == 0:
+            continue
+        place = lax.convert_element_type(start.value, jnp.float32)
+        room = plus(model.error(start).astype(jnp.float32), times(lax.abs(place), 2.0**-20))
+        clamped = lax.bitwise_or(less(limit * (1 + 2.0**-20), lax.sub(place, room)), less(plus(place, room), 0.0))
+        doubts.append(lax.bitwise_and(doubt, lax.bitwise_not(clamped)))
     return None if not doubts else jnp.any(jnp.stack(doubts))
 
 
@@ -67,7 +82,8 @@ def dynamic_slice(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]
     """A slice of the errors."""
     x, *starts = operands
     error = None if x.error is None else lax.dynamic_slice(x.error, [s.value for s in starts], slice_sizes)
-    return [_unless(_uncertain(model, starts), error, model, outs[0])]
+    limits = [n - size for n, size in zip(x.value.shape, slice_sizes, strict=True)]
+    return [_unless(_starts_in_doubt(model, starts, limits), error, model, outs[0])]
 
 
 @rule("dynamic_update_slice")
@@ -80,7 +96,8 @@ def dynamic_update_slice(model: Any, operands: Sequence[Annotated], outs: Sequen
         error = lax.dynamic_update_slice(
             explicit(model, x, dtype), explicit(model, update, dtype), [s.value for s in starts]
         )
-    return [_unless(_uncertain(model, starts), error, model, outs[0])]
+    limits = [n - size for n, size in zip(x.value.shape, update.value.shape, strict=True)]
+    return [_unless(_starts_in_doubt(model, starts, limits), error, model, outs[0])]
 
 
 @rule("scatter")
