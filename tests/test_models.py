@@ -222,8 +222,8 @@ def test_no_rule_is_missing(name, optimizer):
     assert missing_rules(step)(*arguments) == []
 
 
-# Every optimizer once, and every kind of model; the long run has them all.
-TRAINED = {("linen transformer", "adam"), ("convolutions", "adam"), ("gru", "adamw"), ("lstm", "clipped"), ("lstm", "momentum")}
+# Every optimizer once; the long run has them all, with every kind of model: a step of a Transformer takes a minute to compile.
+TRAINED = {("convolutions", "adam"), ("gru", "adamw"), ("lstm", "clipped"), ("lstm", "momentum")}
 
 
 def trained():

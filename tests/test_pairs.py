@@ -100,7 +100,7 @@ def is_ball(x):
     return isinstance(x, Tracked)
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups([c for c in SCALARS if c.name not in WITHOUT_PAIRS], 10), 12))
+@pytest.mark.parametrize("cases", mostly_long(groups([c for c in SCALARS if c.name not in WITHOUT_PAIRS], 10), 24))
 def test_shadow_of_scalars(cases):
     assert_rows_observed(cases)
 
@@ -117,7 +117,7 @@ def assert_rows_observed(cases):
         assert_observed((v, e), exact(case.f, *args), case.name)
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups(SCALARS, 10), 6))
+@pytest.mark.parametrize("cases", mostly_long(groups(SCALARS, 10), 12))
 def test_certified_of_scalars(cases):
     assert_rows_certified(cases)
 

@@ -80,17 +80,13 @@ def parameters():
 
 
 def marks(case, dtype):
-    """Compiling takes the time: outside the long run, rows take turns between the narrow formats; of arrays, with float64 too."""
+    """Compiling takes the time: outside the long run, rows take turns between the other formats, every second one of arrays."""
     if dtype in case.rare:
         return [pytest.mark.long]
+    turns = [other for other in case.formats if other in FLOATS[1:]]
+    if not case.scalar and len(case.formats) > 1:
+        turns += [None] * len(turns)
     turn = zlib.crc32(case.name.encode())
-    narrow = [other for other in case.formats if other in FLOATS[2:]]
-    if not case.scalar and len(narrow) == 2:
-        turns = [other for other in (*narrow, "float64") if other in case.formats]
-    elif not case.scalar and len(case.formats) > 1:
-        turns = ["float64", None]
-    else:
-        turns = narrow
     return [pytest.mark.long] if dtype in turns and dtype != turns[turn % len(turns)] else []
 
 

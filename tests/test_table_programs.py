@@ -21,7 +21,7 @@ from precjax.testing import Undecidable, _sample, assert_encloses, exact
 
 MANY, WHOLE = int(os.environ.get("PRECJAX_PROGRAMS", "10000")), int(os.environ.get("PRECJAX_WHOLE_PROGRAMS", "1000"))
 SEED = int(os.environ.get("PRECJAX_SEED", "0"))
-DEFAULT, SOME = 30, 18  # programs of the default run, and the rows that they share
+DEFAULT, SOME = 12, 10  # programs of the default run, and the rows that they share
 # What only runs without x64 (the identity of its reduction is a Python number).
 IMPOSSIBLE = {"product pool"}
 ROWS = [(table.__name__[6:], case) for table in test_rules.TABLES for case in table.CASES if case.name not in IMPOSSIBLE]
