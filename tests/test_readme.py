@@ -1,4 +1,4 @@
-"""The README's Python prints what the README shows, and its commands are what they are said to be."""
+"""Python of the README and the tutorial prints what they show; the README's commands are what they are said to be."""
 
 import contextlib
 import io
@@ -11,14 +11,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 
-def test_python_prints_what_is_shown():
-    names, shown = {}, re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", TEXT, re.DOTALL)
-    assert len(shown) == TEXT.count("```python\n") >= 3
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_python_prints_what_is_shown(page):
+    page = (ROOT / page).read_text()
+    names, shown = {}, re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", page, re.DOTALL)
+    assert len(shown) == page.count("```python\n") >= 3
     for code, text in shown:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(code, names)
-        assert printed.getvalue() == text, f"the README shows\n{text}but this prints\n{printed.getvalue()}"
+        assert printed.getvalue() == text, f"the page shows\n{text}but this prints\n{printed.getvalue()}"
 
 
 @pytest.mark.parametrize(("command", "last"), [("demo", "-m precjax demo"), ("test", "-m pytest -n 2")])
