@@ -34,7 +34,7 @@ def with_dtypes(formats):
     return nn.intercept_methods(intercept)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_digits():
     net, images = CNN(), np.float32(np.random.default_rng(0).integers(0, 17, (16, 8, 8, 1)) / 16)
     variables = net.init(jax.random.key(0), images)

@@ -79,7 +79,7 @@ def test_batch_invariance(capsys):
     assert "NOT rounding" in last
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interpretability(capsys):
     small = {"count": 64, "steps": 20, "points": 2, "shown": 1, "runs": [("bfloat16", "certified")]}
     lines = printed("interpretability.py", capsys, **small).splitlines()[2:]
@@ -103,7 +103,7 @@ def test_training_into_noise(capsys, tmp_path):
     assert len(out.read_text().splitlines()) == 1 + 2 * 4 * 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kl_divergence(capsys):
     """At half its size: what the full one shows as well."""
     main = runpy.run_path(str(EXAMPLES / "kl_divergence.py"))["main"]

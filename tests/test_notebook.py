@@ -38,6 +38,7 @@ SHOWN = {
     "where_the_bits_go.ipynb": (r"Tracked\(3\.", "log loses", "exp", r"Tracked\(2\.7662", r"PrecisionError\n2\.766"),
     "which_model_of_error.ipynb": ("certified", "1 .*2 .*4 ", r"\d"),
     "flax_training_to_report.ipynb": (r"right: 1", "96 of 96", "start: median 2.*trained: median 1", "layers_0", "Sequential/layers_0"),
+    "mixed_precision.ipynb": ("right: 9", r"second  bfloat16.*asked for 0\.00296", r"as advised +[89]\.\d bits", "are certain"),
     "write_your_own_rule.ipynb": ("MissingRuleError", r"Tracked\(1\.31326\?\?\).*\n.*1\.31326", "True\nhalf of it does not"),
 }
 

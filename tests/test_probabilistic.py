@@ -26,7 +26,7 @@ def comparisons(f, *args, model="probabilistic"):
 
 
 # The other format is tried in the short run.
-LONG = {("transformer", "float32"), ("convolutions", "bfloat16"), ("lstm", "bfloat16")}
+LONG = {("transformer", "float32"), ("transformer", "bfloat16"), ("convolutions", "bfloat16"), ("lstm", "bfloat16")}
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class Net(nn.Module):
         return Block(name="second")(Block(name="first")(x))
 
 
+@pytest.mark.long
 def test_modules_of_linen():
     net, x = Net(), culprits.ROWS
     variables = net.init(jax.random.key(0), x)

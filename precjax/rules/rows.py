@@ -159,8 +159,10 @@ def _quotient(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequenc
 
 def _least(x: Ball) -> Any:
     """The least magnitude in each row, over the reach."""
-    if not np.ndim(x.size):
-        return jnp.asarray(times(x.size, 1 - 4 * x.eps), x.dtype)
+    if isinstance(x.size, float):
+        return jnp.asarray(x.size * (1 - 4 * x.eps), x.dtype)
+    if not np.ndim(x.near):
+        return x.near
     found = lax.reduce_min(lax.select(lax.eq(x.near, x.near), x.near, lax.full_like(x.near, 0)), (x.near.ndim - 1,))
     return lax.reshape(found, [*x.near.shape[:-1], 1])
 
