@@ -75,7 +75,7 @@ def test_bounds_of_every_layer():
     _, probable, observed, _ = minilm.main().values()
     for bound, seen in zip(probable.error[0], observed.error[0], strict=True):
         assert np.mean(np.abs(seen) <= bound) > 0.99
-        assert minilm.root_mean_square(bound) < 25 * minilm.root_mean_square(seen)
+        assert minilm.root_mean_square(bound) < 10 * minilm.root_mean_square(seen)
     for i in range(2, 10):
         told = minilm.neighbour(probable.value[1][i], probable.error[1][i], i)
         assert told.startswith(f"-> {i ^ 1} ") and told.endswith("decided")
