@@ -44,10 +44,10 @@ RowRule = Callable[..., list[Any]]
 
 ROW_RULES: dict[str, RowRule] = {}
 
-# Whose norms are those of their operand, so that the errors themselves say nothing new.
 # In which a number may meet an array.
 MEETING = frozenset({"add", "add_any", "sub", "mul", "div", "max", "min", "clamp"})
 
+# Whose norms are those of their operand, so that the errors themselves say nothing new.
 KEPT = frozenset({
     "neg", "abs", "copy", "copy_p", "stop_gradient", "name", "rev", "transpose", "broadcast_in_dim", "squeeze",
     "expand_dims",
