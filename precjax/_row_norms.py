@@ -10,6 +10,7 @@ start vector gives an upper bound.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,20 +21,21 @@ from precjax._rounding import enlarged, format_of, plus, ratio, same_shape, stor
 _SQUARINGS = 3
 
 
-def along(x: Any, axes: tuple[int, ...], dtype: Any) -> Any:
+def root(squares: Any, terms: int) -> Any:
+    """The root of a sum of squares, but for rounding; squares that underflow are made up for."""
+    return lax.sqrt(plus(squares, terms * format_of(squares.dtype).smallest_normal))
+
+
+def along(x: Any, axes: tuple[int, ...]) -> Any:
     """Upper bound of the 2-norms of a real array along axes, which stay, of length 1."""
-    count = 1
-    for axis in axes:
-        count *= x.shape[axis]
-    squares = lax.reduce_sum(stored(lax.mul(x, x)), axes)
-    kept = [1 if d in axes else n for d, n in enumerate(x.shape)]
-    root = lax.sqrt(plus(squares, count * format_of(dtype).smallest_normal))
-    return lax.reshape(enlarged(root, count + 4, dtype), kept)
+    count = math.prod(x.shape[d] for d in axes)
+    norms = root(lax.reduce_sum(stored(lax.mul(x, x)), axes), count)
+    return lax.reshape(enlarged(norms, count + 4, x.dtype), [1 if d in axes else n for d, n in enumerate(x.shape)])
 
 
 def of_rows(x: Any) -> Any:
     """Upper bound of the 2-norms of the rows of a real array ``(*s, n)``."""
-    return along(x, (x.ndim - 1,), x.dtype)
+    return along(x, (x.ndim - 1,))
 
 
 def largest(x: Any) -> Any:
@@ -53,24 +55,23 @@ def spectral(matrices: Any) -> Any:
     """Upper bound of the spectral norms of real matrices ``(*s, m, n)``: ``(*s, 1, 1)``."""
     dtype, u = matrices.dtype, format_of(matrices.dtype).unit_roundoff
     axes = matrices.ndim - 2, matrices.ndim - 1
-    size = along(matrices, axes, dtype)
+    size = along(matrices, axes)
     if 1 in matrices.shape[-2:] or 0 in matrices.shape:
         return size
     *_, m, n = matrices.shape
     # Divided by its Frobenius norm nothing overflows; the roundings of that are a little of that norm.
-    m_, s_ = same_shape(matrices, size)
-    product = lax.mul(m_, ratio(jnp.ones_like(s_), s_))
+    product = lax.mul(*same_shape(matrices, ratio(jnp.ones_like(size), size)))
     product = product if m >= n else jnp.swapaxes(product, -1, -2)
     lost = []
     for _ in range(_SQUARINGS):
         terms, count = product.shape[-2], product.shape[-1] ** 2
-        frobenius = along(product, axes, dtype)
+        frobenius = along(product, axes)
         underflow = 2.0 * terms * count * format_of(dtype).smallest_normal
         lost.append(plus(times(frobenius, frobenius, 1.01 * terms * u), underflow))
         batch = tuple(range(product.ndim - 2))
         numbers = (((axes[0],), (axes[0],)), (batch, batch))
         product = lax.dot_general(product, product, numbers, precision=lax.Precision.HIGHEST)
-    bound = along(product, axes, dtype)
+    bound = along(product, axes)
     for more in reversed(lost):
         bound = enlarged(lax.sqrt(plus(bound, more)), 4, dtype)
     # |M|_2 <= |M|_F (|fl(M / |M|_F)|_2 + 4 u), and 4 u may be too little only where M is subnormal.

@@ -28,6 +28,7 @@ from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import complex_rule, refusal, rule
 from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, magnitude, plus, stored, times, where
+from precjax._row_norms import root
 from precjax.rules.integer import combine_integers
 
 
@@ -60,11 +61,6 @@ def normwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     """|a|_2 |b|_2; the caller makes up for its rounding."""
     left, right = (norm(stored(x)) for norm, x in zip(bilinear.norms, (a, b), strict=True))
     return lax.mul(*jnp.broadcast_arrays(left, right))
-
-
-def norm(squares: Any, terms: int, dtype: Any) -> Any:
-    """The root of a sum of squares; squares that underflow are made up for."""
-    return lax.sqrt(plus(squares, terms * format_of(dtype).smallest_normal))
 
 
 def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
@@ -212,11 +208,11 @@ def _dot(
 
     def norm_a(x: Any) -> Any:
         rows = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_a), _after(batch, contract_a, batch_a))
-        return norm(rows, terms, dtype).reshape(*rows.shape, *([1] * free[1]))
+        return root(rows, terms).reshape(*rows.shape, *([1] * free[1]))
 
     def norm_b(x: Any) -> Any:
         columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
-        return norm(columns, terms, dtype).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
+        return root(columns, terms).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
     return bilinear_error(
         model, operands, out, _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands)
@@ -289,12 +285,12 @@ def _convolution(
         """Norms of patches: a convolution of squares with ones, one output feature per group."""
         groups = feature_group_count * batch_group_count
         ones = jnp.ones([groups if d == spec[0] else n for d, n in enumerate(kernel)], dtype)
-        patches = norm(product(lax.mul(x, x), ones), terms, dtype)
+        patches = root(product(lax.mul(x, x), ones), terms)
         feature = dimension_numbers.out_spec[1]
         return patches if groups == 1 else jnp.repeat(patches, out.shape[feature] // groups, axis=feature)
 
     def norm_b(y: Any) -> Any:
-        kernels = norm(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms, dtype)
+        kernels = root(lax.reduce_sum(lax.mul(y, y), tuple(spec[1:])), terms)
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
     return bilinear_error(

@@ -20,7 +20,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, error_dtype, format_of, plus, times
 from precjax.rules.contraction import roundings_of_products
-from precjax.rules.rows import norm_of, rounded, row_rule
+from precjax.rules.rows import norm_of, reached, rounded, row_rule
 
 
 class _Axes(NamedTuple):
@@ -61,7 +61,7 @@ def _seen_from_rows(eqn: Any, operands: Sequence[Annotated]) -> _Product | None:
 
 def _along(x: Any, axes: tuple[int, ...], kept: Sequence[int]) -> Any:
     """Norms along axes, as an array over those that are kept, in their order."""
-    found = norms.along(x, axes, x.dtype)
+    found = norms.along(x, axes)
     found = lax.transpose(found, [*kept, *(d for d in range(x.ndim) if d not in kept)])
     return lax.reshape(found, found.shape[: len(kept)])
 
@@ -97,7 +97,7 @@ def _parts(model: Any, x: Annotated, norm: Callable[[Any], Any], lost: float, dt
     if x.error is None:
         return None, None, size
     error = norm(norm_of(model, x, dtype))
-    return error, times(error, 1.0 if x.known.settled else 2.0), size
+    return error, reached(x, error), size
 
 
 def _spectral(seen: _Product, dtype: Any) -> Any:

@@ -78,9 +78,14 @@ def norm_of(model: Any, x: Annotated, dtype: Any) -> Any:
     return norms.of_rows(error) if error.ndim else error
 
 
-def reach_of(model: Any, x: Annotated, dtype: Any) -> Any:
-    """The same for the distance of whatever an execution computes from the tracked value."""
-    return times(norm_of(model, x, dtype), 1.0 if x.known.settled else 2.0)
+def reached(x: Annotated, norm: Any) -> Any:
+    """The same norm for the distance of whatever an execution computes from the tracked value."""
+    return norm if x.known.settled else times(norm, 2.0)
+
+
+def _size(model: Any, x: Annotated, dtype: Any) -> Any:
+    """Norms of whatever an execution computes."""
+    return norms.both(norms.of_rows(model.ball(x, dtype).size), reached(x, norm_of(model, x, dtype)))
 
 
 def rounded(model: Any, out: Any, moved: Any, *more: Any, ulps: float = 1.0, flushed: int = 4) -> Any:
@@ -123,9 +128,8 @@ def _centring(model: Any, eqn: Any, operands: Sequence[Annotated], out: Any) -> 
         return None
     # sqrt(n) |mean' - mean(x')| <= sqrt(n) (n + 9) u sum |x'| / n <= (n + 9) u |x'|_2, and underflows.
     dtype = error_dtype(out.dtype)
-    size = norms.both(norms.of_rows(model.ball(x, dtype).size), reach_of(model, x, dtype))
     lost = 2 * count * model.underflow(out.dtype) + format_of(dtype).smallest_normal
-    return plus(times(size, 1.25 * (count + 9) * unit), lost)
+    return plus(times(_size(model, x, dtype), 1.25 * (count + 9) * unit), lost)
 
 
 @row_rule("mul")
@@ -272,7 +276,7 @@ def _reshaped(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequenc
     parts = _trailing(before, after[-1])
     if parts is None:
         return [None]
-    return [lax.reshape(norms.along(norm, tuple(range(norm.ndim))[-parts:], norm.dtype), [*after[:-1], 1])]
+    return [lax.reshape(norms.along(norm, tuple(range(norm.ndim))[-parts:]), [*after[:-1], 1])]
 
 
 def _trailing(shape: Sequence[int], size: int) -> int | None:
@@ -321,12 +325,10 @@ def _sum_of_rows(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequ
     if x.value.ndim - 1 in axes:
         return [None]
     dtype, terms = error_dtype(out.dtype), math.prod(x.value.shape[a] for a in axes)
-    per_term, of_result = model.sum_rounding(terms, out.dtype)
-    size = norms.both(norms.of_rows(model.ball(x, dtype).size), reach_of(model, x, dtype))
-    moved = lax.reduce_sum(plus(norm_of(model, x, dtype), times(size, per_term)), axes)
+    per_term, _ = model.sum_rounding(terms, out.dtype)
+    moved = lax.reduce_sum(plus(norm_of(model, x, dtype), times(_size(model, x, dtype), per_term)), axes)
     moved = enlarged(moved, terms + 16, dtype, flushed=4 * terms)
-    final = times(lax.abs(out).astype(dtype), of_result) if of_result else None
-    return [rounded(model, out, moved, final, ulps=0, flushed=4 * terms)]
+    return [rounded(model, out, moved, ulps=0, flushed=4 * terms)]
 
 
 def error_along_rows(model: Any, eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
@@ -336,15 +338,14 @@ def error_along_rows(model: Any, eqn: Any, operands: Sequence[Annotated], out: A
         return None
     dtype, axes = error_dtype(out.dtype), tuple(axes)
     terms, root = math.prod(x.value.shape[a] for a in axes), math.sqrt(x.value.shape[-1]) * 1.0001
-    per_term, of_result = model.sum_rounding(terms, out.dtype)
+    per_term, _ = model.sum_rounding(terms, out.dtype)
     along = times(norm_of(model, x, dtype), root)
     source = patterns.squared(x)
     if source is not None and source.norm is not None:
         norm, per_term = norm_of(model, source, dtype), per_term + 2 * format_of(out.dtype).unit_roundoff
         size = norms.of_rows(model.ball(source, dtype).size)
         along = minimum(along, times(norm, plus(times(size, 2.0), times(norm, 3.0))))
-    sizes, reach = model.ball(x, dtype).size, times(reach_of(model, x, dtype), root)
+    sizes, reach = model.ball(x, dtype).size, times(reached(x, norm_of(model, x, dtype)), root)
     local = times(plus(lax.reduce_sum(sizes, axes), lax.reduce_sum(reach, axes)), per_term)
     moved = plus(lax.reduce_sum(along, axes), local)
-    final = times(lax.abs(out).astype(dtype), of_result) if of_result else None
-    return model.total(out, moved, final, ulps=0, steps=terms + 16, flushed=4 * terms)
+    return model.total(out, moved, ulps=0, steps=terms + 16, flushed=4 * terms)
