@@ -15,7 +15,8 @@ from precjax._annotated import Annotated
 from precjax._rounding import dtype_of, minimum, same_shape, times
 from precjax.models.worst_case import WorstCase
 from precjax.rules import row_products  # noqa: F401  (fills the table)
-from precjax.rules.rows import KEPT, MEETING, ROW_RULES, error_along_rows
+from precjax.rules.row_moves import KEPT
+from precjax.rules.rows import MEETING, ROW_RULES, error_along_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
