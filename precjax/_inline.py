@@ -6,7 +6,8 @@ body's real function, whatever its author wants `grad` to see in its place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,10 +15,30 @@ import jax.numpy as jnp
 
 from precjax import _jax_compat as compat
 
-_CALLS = frozenset({
-    "jit", "pjit", "closed_call", "core_call", "call", "eval_jaxpr", "remat2", "remat", "checkpoint", "custom_jvp_call",
-    "custom_vjp_call", "custom_vjp_call_jaxpr",
+CALLS = frozenset({
+    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
 })  # fmt: skip
+_INLINED = CALLS | {"eval_jaxpr", "remat2", "remat", "checkpoint"}
+
+
+def walk(jaxpr: Any, args: Sequence[Any], visit: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
+    """Visits every equation in turn; what is carried is up to the visitor.
+
+    Args:
+        jaxpr: a jaxpr, closed or open (then without constants).
+        args: one of whatever is carried per input.
+        visit: ``visit(eqn, operands) -> results``; literals and constants come as they are.
+
+    Returns:
+        What is carried for every output.
+    """
+    body = compat.open_jaxpr(jaxpr)
+    env = dict(zip([*body.constvars, *body.invars], [*compat.constants(jaxpr), *args], strict=True))
+    read = lambda atom: atom.val if compat.is_literal(atom) else env[atom]  # noqa: E731
+    for eqn in body.eqns:
+        with compat.source_context(eqn):
+            env.update(zip(eqn.outvars, visit(eqn, list(map(read, eqn.invars))), strict=True))
+    return list(map(read, body.outvars))
 
 
 def inlined(closed: Any, turns: int) -> Any:
@@ -34,23 +55,14 @@ def inlined(closed: Any, turns: int) -> Any:
 
 
 def _evaluate(closed: Any, args: Sequence[Any], turns: int) -> list[Any]:
-    closed = compat.without_refs(closed)
-    body = compat.open_jaxpr(closed)
-    env = dict(zip(body.constvars, compat.constants(closed), strict=True))
-    env.update(zip(body.invars, args, strict=True))
-    read = lambda atom: atom.val if compat.is_literal(atom) else env[atom]  # noqa: E731
-    for eqn in body.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        with compat.source_context(eqn):
-            env.update(zip(eqn.outvars, _run(eqn, operands, turns), strict=True))
-    return [read(atom) for atom in body.outvars]
+    return walk(compat.without_refs(closed), args, functools.partial(_run, turns))
 
 
-def _run(eqn: Any, operands: list[Any], turns: int) -> list[Any]:
+def _run(turns: int, eqn: Any, operands: list[Any]) -> list[Any]:
     name = eqn.primitive.name
     if name == "convert_element_type" and not isinstance(operands[0], jax.core.Tracer):
         operands = [_unfolded(eqn, operands[0])]
-    if name in _CALLS:
+    if name in _INLINED:
         return _evaluate(compat.call_jaxpr(eqn), operands, turns)
     if name == "scan" and eqn.params["length"] <= turns:
         return _unrolled(eqn, operands, turns)

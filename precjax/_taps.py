@@ -18,15 +18,13 @@ import jax.numpy as jnp
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._hooks import Equation, Hook, called_at, inside
+from precjax._inline import CALLS, walk
 from precjax._nnx import named_modules
 from precjax._rounding import dtype_of, error_dtype
 from precjax._tracked import is_tracked, values_of
 from precjax.models.worst_case import WorstCase
 
-_CALLS = frozenset({
-    "jit", "pjit", "closed_call", "core_call", "call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
-    "custom_vmap_call",
-})  # fmt: skip
+_OPENED = CALLS | {"custom_vmap_call"}
 
 
 class _Placed:
@@ -78,20 +76,15 @@ def tapped(
 
 
 def _walk(jaxpr: Any, args: Sequence[Any], visit: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """Visits every equation in turn, those of called functions in their place; what is carried is up to the visitor."""
-    body = compat.open_jaxpr(jaxpr)
-    env = dict(zip([*body.constvars, *body.invars], [*compat.constants(jaxpr), *args], strict=True))
-    read = lambda atom: atom.val if compat.is_literal(atom) else env[atom]  # noqa: E731
-    for eqn in body.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        with compat.source_context(eqn):
-            if eqn.primitive.name in _CALLS:
-                with inside(), called_at(_PLACED, eqn):
-                    results = _walk(compat.call_jaxpr(eqn), operands, visit)
-            else:
-                results = visit(eqn, operands)
-        env.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in body.outvars]
+    """Visits every equation in turn, those of called functions in their place."""
+
+    def opened(eqn: Any, operands: list[Any]) -> list[Any]:
+        if eqn.primitive.name not in _OPENED:
+            return visit(eqn, operands)
+        with inside(), called_at(_PLACED, eqn):
+            return _walk(compat.call_jaxpr(eqn), operands, visit)
+
+    return walk(jaxpr, args, opened)
 
 
 def _run(taps: list[list[Any]], eqn: Any, operands: list[Any]) -> list[Any]:

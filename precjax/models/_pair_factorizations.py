@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._inline import walk
 from precjax._rounding import plus, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
@@ -41,16 +41,14 @@ def enclosed(x: Annotated) -> Enclosure:
 
 def evaluated(model: PairRules, f: Callable[..., Any], *xs: Annotated) -> Annotated:
     """A function of arrays, in pairs with its bound."""
-    closed = jax.make_jaxpr(f)(*(x.value for x in xs))
-    body = compat.open_jaxpr(closed)
-    made = dict(zip(body.invars, xs, strict=True))
-    for eqn in body.eqns:
-        operands = [made[v] for v in eqn.invars]
+
+    def visit(eqn: Any, operands: list[Annotated]) -> list[Annotated]:
         outs = primitives.run(eqn, list(map(pair, operands)))
         errors = pair_errors(model, eqn, operands, outs)
-        for var, out, error in zip(eqn.outvars, outs, errors, strict=True):
-            made[var] = annotated(out, error)
-    return made[body.outvars[0]]
+        return [annotated(out, error) for out, error in zip(outs, errors, strict=True)]
+
+    (result,) = walk(jax.make_jaxpr(f)(*(x.value for x in xs)), xs, visit)
+    return result
 
 
 def annotated(x: DD, error: Any = None) -> Annotated:
