@@ -40,6 +40,55 @@ def test_agrees_with_the_bound_to_first_order(model):
     assert found.error == pytest.approx(float(tracked.error), rel=0.1) and found.value == float(f(x))
 
 
+def check_observed(f, *args):
+    """The signed parts add up to the error that a shadow sees, of the value that blame found."""
+    found, shadow = precjax.blame(f, model="shadow")(*args), precjax.track(f, model="shadow")(*args)
+    observed = float(found.value - np.float64(shadow.value) + np.float64(shadow.error))
+    assert observed != 0 and found.error == pytest.approx(observed, rel=0.02), str(found)
+    assert sum(row["error"] for row in found.rows) == pytest.approx(found.error)
+    assert sum(row["share"] for row in found.rows) == pytest.approx(1)
+    return found
+
+
+# Of a sum of squares of deviations the derivative by the mean is 0, so that the second order decides.
+FIRST_ORDER = [(f, args) for f, args in culprits.CULPRITS if f is not culprits.centred_times]
+
+
+@pytest.mark.parametrize(
+    ("f", "args"),
+    [pytest.param(*c, marks=[pytest.mark.long] * (i % 5 > 0), id=c[0].__name__) for i, c in enumerate(FIRST_ORDER)],
+)
+def test_observed_errors_to_first_order(f, args):
+    check_observed(total(f), *args)
+
+
+def turned(x):
+    """A loop whose turns take either branch, some backwards."""
+    turn = lambda c, _: (lax.cond(c[0] > 0.5, lambda c: jnp.sin(c * 1.3), lambda c: jnp.cos(c), c), None)  # noqa: E731
+    return jnp.sum(lax.scan(turn, x, None, length=10)[0])
+
+
+def narrow(x):
+    """A small network whose every result is rounded to bfloat16."""
+    h = jnp.tanh(x @ x.T)
+    return jnp.sum((h / jnp.sqrt(1 + jnp.mean(h * h, -1, keepdims=True))).astype(jnp.float32))
+
+
+def test_observed_errors_of_loops_formats_and_gradients():
+    check_observed(turned, np.float32([1, 2, 3]))
+    check_observed(lambda x: jnp.sum(x * x - 0.5 * x), np.random.default_rng(0).normal(size=3).astype(np.float32))  # fused
+    check_observed(narrow, jnp.asarray(np.random.default_rng(0).normal(size=(8, 16)), jnp.bfloat16))
+    check_observed(lambda x: jnp.sum(jax.grad(narrow)(x) ** 2), jnp.linspace(-1, 2, 8).reshape(2, 4))
+
+
+def test_observed_errors_in_float64_and_of_arguments():
+    with jax.enable_x64(True):
+        x = jnp.linspace(0.0, 1.0, 9).reshape(3, 3)
+        check_observed(lambda x: jnp.sum(jnp.sin(x * 1e3) @ jnp.exp(x)), x)
+        found = check_observed(lambda x: jnp.sum(jnp.sin(x)), precjax.Tracked(x, -1e-12 * np.ones((3, 3))))
+    assert found.rows[0]["where"] == "argument [0]" and found.error < 0
+
+
 def test_errors_of_arguments():
     x = precjax.Tracked(np.float32([1.0, 2.0]), np.float32([1e-3, 0]))
     found = precjax.blame(lambda w, x: jnp.sum(w * x))(np.float32(3), x)
@@ -80,7 +129,8 @@ def test_modules():
     [
         (lambda: precjax.blame(jnp.sin, by="file"), ValueError, "by='file'"),
         (lambda: precjax.blame(jnp.sin, model="certified"), ValueError, "model='certified'"),
-        (lambda: precjax.blame(jnp.sin, model="shadow"), ValueError, "model='shadow'"),
+        (lambda: precjax.blame(jnp.sin, model="stochastic"), ValueError, "model='stochastic'"),
+        (lambda: precjax.blame(jnp.sin, model=precjax.Shadow(correct=True)), ValueError, "options have no meaning"),
         (lambda: precjax.blame(3), TypeError, "must be a function"),
         (lambda: precjax.blame(jnp.sin)(np.ones(3, np.float32)), ValueError, "must be one real number"),
     ],

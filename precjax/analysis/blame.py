@@ -12,15 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from precjax._annotated import Annotated
-from precjax._interpreter import forget_transformed, given, interpret
+from precjax._interpreter import forget_transformed, interpret
 from precjax._nnx import named_modules
-from precjax._rounding import dtype_of, is_inexact
+from precjax._rounding import dtype_of
 from precjax._tracked import Tracked, is_tracked, values_of
-from precjax.analysis._placed import Placed
+from precjax.analysis._adjoint import Adjoint, Bounds, Local, Observed
 from precjax.analysis._table import number, table
 from precjax.analysis.report import KEYS
-from precjax.models import ErrorModel, Probabilistic, resolve
+from precjax.models import ErrorModel, Probabilistic, Shadow, resolve
 from precjax.models._rules import RuleModel
 from precjax.models._widened import Widened
 
@@ -31,10 +30,11 @@ class Blame:
 
     Attributes:
         value: the number.
-        error: its error, to first order, by the model.
+        error: its error, to first order, by the model; signed under "shadow".
         by: what the rows are: "line", "module" or "primitive".
         rows: one dict per row, largest share first: ``where`` (``"argument [0]"`` for the error of an argument),
-            ``share`` of the error (of its square, under "probabilistic"; shares sum to 1), ``error`` (of it alone).
+            ``error`` (of it alone), ``share`` of the error: of its square, under "probabilistic"; of the sum of the
+            magnitudes of the rows' errors, which may cancel, under "shadow". Shares sum to 1.
     """
 
     value: float
@@ -59,19 +59,21 @@ def blame(f: Callable[..., Any], *, by: str = "line", model: str | ErrorModel = 
     Args:
         f: a function that JAX can trace and differentiate, with one real number as its result.
         by: what a row is: a "line" of the source, a "module" or a "primitive".
-        model: "worst_case" (roundings as large as they may be, all in the worst direction) or "probabilistic" (as they
-            are likely to be, independent), or an instance.
+        model: "worst_case" (roundings as large as they may be, all in the worst direction), "probabilistic" (as they
+            are likely to be, independent) or "shadow" (as they were: each operation against the same one in a wider
+            format, with signs, so that rows may cancel), or an instance.
 
     Returns:
         A function of the same arguments, any subtree of which may be a `Tracked`, that returns a `Blame`.
 
     Guarantee:
         To first order: exact where errors are small enough for products of two to be nothing, and no decision is in
-        doubt.
+        doubt. Under "shadow", ``value - error`` is then the exact result; the value may differ from that of
+        ``jax.jit(f)``, since no operation is merged with the next.
 
     Raises:
-        ValueError: if `by` is unknown, the model gives no errors of single operations, or the result of `f` is not one
-            real number.
+        ValueError: if `by` is unknown, the model gives no errors of single operations (or is a Shadow with
+            options), or the result of `f` is not one real number.
         TypeError: if `f` is not callable.
 
     Example:
@@ -84,20 +86,22 @@ def blame(f: Callable[..., Any], *, by: str = "line", model: str | ErrorModel = 
         raise ValueError(f"by={by!r}: expected one of {', '.join(map(repr, KEYS))}")
     if not callable(f):
         raise TypeError(f"blame(f={f!r}): f must be a function, got {type(f).__name__}")
-    rules = resolve(model)
-    if not isinstance(rules, RuleModel) or isinstance(rules, Widened):
+    chosen = resolve(model)
+    if not isinstance(chosen, Shadow) and (not isinstance(chosen, RuleModel) or isinstance(chosen, Widened)):
         raise ValueError(
-            f"model={model!r}: expected 'worst_case' or 'probabilistic', whose operations have errors each"
+            f"model={model!r}: expected 'worst_case', 'probabilistic' or 'shadow', whose operations have errors each"
         )
+    if isinstance(chosen, Shadow) and chosen != Shadow():
+        raise ValueError(f"model={chosen!r}: blame shadows single operations, so that options have no meaning")
 
     @functools.wraps(f)
     def blamed(*args: Any, **kwargs: Any) -> Blame:
-        return _blame(f, rules, by, args, kwargs)
+        return _blame(f, chosen, by, args, kwargs)
 
     return blamed
 
 
-def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: Any) -> Blame:
+def _blame(f: Callable[..., Any], model: Any, by: str, args: Any, kwargs: Any) -> Blame:
     plain = values_of((args, kwargs))
     with named_modules():
         closed = jax.make_jaxpr(lambda a, k: f(*a, **k))(*plain)
@@ -107,9 +111,10 @@ def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: 
     nodes = jax.tree.leaves((args, kwargs), is_leaf=is_tracked)
     errors = [e for node in nodes for e in _errors_of(node)]
     places: list[str] = []
+    local: Local = Observed(model.fit(closed)) if isinstance(model, Shadow) else Bounds(model)
 
     def run(slots: Any, leaves: Sequence[Any], errors: Sequence[Any]) -> Any:
-        adjoint = _Adjoint(rules=rules, key=KEYS[by], places=places, slots=slots)
+        adjoint = Adjoint(local=local, key=KEYS[by], places=places, slots=slots)
         arguments = [adjoint.argument(i, x, e) for i, (x, e) in enumerate(zip(leaves, errors, strict=True))]
         try:
             (result,) = interpret(adjoint, closed, arguments)
@@ -120,7 +125,8 @@ def _blame(f: Callable[..., Any], rules: RuleModel, by: str, args: Any, kwargs: 
     jax.eval_shape(lambda: run(jnp.zeros(_MANY), leaves, errors))
     slots = jnp.zeros(len(places))
     value, parts = jax.jit(jax.value_and_grad(run))(slots, leaves, errors)
-    return _result(float(value), np.asarray(parts, np.float64), places, by, isinstance(rules, Probabilistic))
+    rows = dict(zip(places, map(float, np.asarray(parts, np.float64)), strict=True))
+    return _result(float(value), rows, by, isinstance(model, Probabilistic))
 
 
 _MANY = 1 << 20  # slots while places are counted; nothing is computed then
@@ -135,74 +141,13 @@ def _errors_of(node: Any) -> list[Any]:
     return jax.tree.leaves(node.error) if is_tracked(node) else [None] * len(jax.tree.leaves(node))
 
 
-def _result(value: float, parts: Any, places: list[str], by: str, squares: bool) -> Blame:
+def _result(value: float, parts: dict[str, float], by: str, squares: bool) -> Blame:
     """Parts are errors, or their squares."""
-    total = float(parts.sum())
-    error = math.sqrt(total) if squares else total
+    total = sum(map(abs, parts.values()))
+    error = math.sqrt(total) if squares else sum(parts.values())
     rows = [
-        {"where": place, "share": part / total if total else 0.0, "error": math.sqrt(part) if squares else float(part)}
-        for place, part in zip(places, map(float, parts), strict=True)
+        {"where": place, "share": abs(part) / total, "error": math.sqrt(part) if squares else part}
+        for place, part in parts.items()
         if part
     ]
     return Blame(value, error, by, sorted(rows, key=lambda row: -row["share"]))
-
-
-@jax.custom_vjp
-def _probe(value: Any, error: Any, slot: Any, squares: Any) -> Any:
-    """The value; the derivative by the slot is what the error makes of the cotangent."""
-    return value
-
-
-def _probe_forward(value: Any, error: Any, slot: Any, squares: Any) -> Any:
-    return value, (error, squares)
-
-
-def _probe_backward(kept: Any, cotangent: Any) -> Any:
-    error, squares = kept
-    part = jnp.abs(cotangent).astype(error.dtype) * error
-    part = jnp.where(part > 0, part, 0)  # a NaN of 0 * inf says nothing
-    part = jnp.where(squares, jnp.sum(part * part), jnp.sum(part))
-    return cotangent, jnp.zeros_like(error), part.astype(jnp.float32), None
-
-
-_probe.defvjp(_probe_forward, _probe_backward)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Adjoint(Placed):
-    """The plain program, every rounded number of which is probed.
-
-    Attributes:
-        rules: says what an operation rounds.
-        places: those found so far; each has a slot.
-        slots: numbers, 0, whose derivatives are wanted.
-    """
-
-    rules: RuleModel
-    places: list[str]
-    slots: Any
-
-    def argument(self, index: int, value: Any, error: Any) -> Annotated:
-        """An argument, probed if it has an error."""
-        if error is None or not is_inexact(dtype_of(value)):
-            return given(value)
-        return given(self._probed(f"argument [{index}]", jnp.asarray(value), jnp.broadcast_to(error, np.shape(value))))
-
-    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        """The primitive, and probes of what it rounds."""
-        exact = [Annotated(jax.lax.stop_gradient(x.value), known=x.known) for x in operands]
-        errors = [error for _, error in self.rules.apply(eqn, exact)]
-        results = super().apply(eqn, operands)
-        return [(self._at(eqn, value, e), rest) for (value, rest), e in zip(results, errors, strict=True)]
-
-    def _at(self, eqn: Any, value: Any, error: Any) -> Any:
-        """A result, probed if it is a rounded real number."""
-        if error is None or not jnp.issubdtype(value.dtype, jnp.floating):
-            return value
-        return self._probed(self.place(eqn), value, error)
-
-    def _probed(self, place: str, value: Any, error: Any) -> Any:
-        if place not in self.places:
-            self.places.append(place)
-        slot = self.slots[self.places.index(place)]
-        return _probe(value, jax.lax.stop_gradient(error), slot, isinstance(self.rules, Probabilistic))
