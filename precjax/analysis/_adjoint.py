@@ -24,8 +24,9 @@ from precjax._beside import in_float64
 from precjax._interpreter import given
 from precjax._rounding import dtype_of, error_dtype, is_inexact, opaque
 from precjax.analysis._placed import Placed
-from precjax.models import Probabilistic, Shadow
+from precjax.models import Probabilistic
 from precjax.models._rules import RuleModel
+from precjax.models._widened import Widened
 from precjax.rules.control_flow import is_plain
 
 
@@ -67,7 +68,7 @@ class Observed(Local):
 
     part = staticmethod(jnp.asarray)
 
-    def __init__(self, shadow: Shadow) -> None:
+    def __init__(self, shadow: Widened) -> None:
         """A shadow of single operations."""
         self.shadow = shadow
 
