@@ -93,7 +93,12 @@ class Ball:
     @functools.cached_property
     def reach(self) -> Any:
         """Radius around the tracked value of everything that can be computed or exact here; None if exact."""
-        return self.error if self.operand.known.settled else times(self.error, 2.0)
+        return self.error if self.spread == 1.0 else times(self.error, self.spread)
+
+    @property
+    def spread(self) -> float:
+        """The reach over the error; 0 if exact."""
+        return 0.0 if self.exact else 1.0 if self.operand.known.settled else 2.0
 
     @functools.cached_property
     def absorbed(self) -> Any:
@@ -118,7 +123,7 @@ class Ball:
 
     def nearest(self, more: float = 0.0) -> Any:
         """Lower bound of |x| over the reach, less so many errors, at least 0."""
-        radius = times(self.error, ((1.0 if self.operand.known.settled else 2.0) + more) * (1 + 4 * self.eps))
+        radius = times(self.error, (self.spread + more) * (1 + 4 * self.eps))
         size = times(self.finite_size, 1 - 4 * self.eps)
         return maximum(size if radius is None else lax.sub(size, radius), 0.0)
 
@@ -157,6 +162,11 @@ class Point(Ball):
     def reach(self) -> Any:
         """Nothing; a float if the value is a constant."""
         return None if self.exact else jnp.zeros_like(self.size)
+
+    @property
+    def spread(self) -> float:
+        """None."""
+        return 0.0
 
     def nearest(self, more: float = 0.0) -> Any:
         """The size."""

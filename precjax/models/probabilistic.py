@@ -15,11 +15,11 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._ball import Ball, Point
-from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, times, where
+from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, stored, times, where
 from precjax.models._model import ErrorModel
 from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
-from precjax.rules.contraction import Bilinear, componentwise, normwise
+from precjax.rules.contraction import Bilinear, Factor, componentwise, normwise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,14 +148,15 @@ class Probabilistic(RuleModel):
         of_result = n if stagnant else self._deviation * math.sqrt(of_result)
         return self._deviation * u * math.sqrt(per_term), of_result * u
 
-    def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
+    def contract(self, a: Factor, b: Factor, bilinear: Bilinear) -> Any:
         """Products of squares; normwise, as if the sizes of the operands had nothing to do with each other."""
-        (a, scale_a), (b, scale_b) = _unit(a), _unit(b)
+        (left, scale_left), (right, scale_right) = (_unit(x.joined(self)) for x in (a, b))
         if self.contraction == "componentwise" or bilinear.norms is None:
-            root = lax.sqrt(componentwise(lax.square(a), lax.square(b), bilinear))
+            root = lax.sqrt(componentwise(lax.square(left), lax.square(right), bilinear))
         else:
-            root = times(normwise(a, b, bilinear), 1 / math.sqrt(bilinear.terms))
-        return lax.mul(lax.mul(root, scale_a), scale_b)
+            norms = (norm(stored(x)) for norm, x in zip(bilinear.norms, (left, right), strict=True))
+            root = times(normwise(*norms), 1 / math.sqrt(bilinear.terms))
+        return lax.mul(lax.mul(root, scale_left), scale_right)
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
         """The deviation of a bool that is wrong as often as a Gaussian error changes the sign of the difference."""

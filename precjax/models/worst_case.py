@@ -9,10 +9,9 @@ from typing import Any
 from precjax._ball import Ball
 from precjax._rounding import maximum, minus, plus
 from precjax.models._rules import RuleModel
-from precjax.rules.contraction import Bilinear, componentwise, normwise
+from precjax.rules.contraction import Bilinear, Factor, componentwise, normwise
 
 GRANULARITIES = ("element", "row")
-_CONTRACTIONS = {"componentwise": componentwise, "normwise": normwise}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +93,12 @@ class WorstCase(RuleModel):
         r = max(terms - 1, 0) * self.unit(dtype)
         return (0.0, r * (1 + 2 * r)) if one_sign and r < 0.25 else (r, 0.0)
 
-    def contract(self, a: Any, b: Any, bilinear: Bilinear) -> Any:
+    def contract(self, a: Factor, b: Factor, bilinear: Bilinear) -> Any:
         """Products of magnitudes, or of norms."""
-        return (componentwise if bilinear.norms is None else _CONTRACTIONS[self.contraction])(a, b, bilinear)
+        if self.contraction == "componentwise" or bilinear.norms is None:
+            return componentwise(a.joined(self), b.joined(self), bilinear)
+        norms = (x.norm(norm, bilinear.terms) for x, norm in zip((a, b), bilinear.norms, strict=True))
+        return normwise(*norms)
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
         """It may be either."""

@@ -7,7 +7,8 @@ r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
     both inexact:  A (e_b + n u B) + e_a B + ...: two products, A * (e_b + n u B) + e_a * B,
     one exact:     (e_a + n u A) * |b|: one product.
 Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that
-norms of rows and columns, or of patches, are all that is computed.
+norms of rows and columns, or of patches, are all that is computed: of sizes and of errors apart, since |x + y|_2 <=
+|x|_2 + |y|_2. So each is computed once, however many products read it, from arrays that are stored anyway.
 
 Complex numbers: both parts of y are sums of 2 n real products, so that, with hypot(|ac| + |bd|, |ad| + |bc|) <= sqrt(2)
 |x| |y|, the modulus of the error is at most 2 sqrt(2) n u sum_k |a'| |b'|. A convolution may be three real ones (Gauss;
@@ -52,14 +53,43 @@ class Bilinear(NamedTuple):
     inputs: float = 0.0
 
 
+class Factor(NamedTuple):
+    """What is contracted for an operand x with error e: `of_error` e + `of_size` |x| + `floor`.
+
+    Attributes:
+        ball: the operand.
+        of_error: 0 if it is exact.
+        of_size: 0 for the error alone.
+        floor: what reading a subnormal as 0 may lose.
+    """
+
+    ball: Ball
+    of_error: float
+    of_size: float = 0.0
+    floor: float = 0.0
+
+    def joined(self, model: Any) -> Any:
+        """As one array, errors and sizes joined as the model joins errors."""
+        size = plus(times(self.ball.size, self.of_size), self.floor or None) if self.of_size else None
+        return model.join(times(self.ball.error, self.of_error) if self.of_error else None, size)
+
+    def norm(self, of: Callable[[Any], Any], terms: int) -> Any:
+        """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array."""
+        x = self.ball
+        error = times(of(stored(x.error)), self.of_error) if self.of_error else None
+        size = (
+            times(of(x.size if x.is_complex else jnp.asarray(x.value, x.dtype)), self.of_size) if self.of_size else None
+        )
+        return plus(error, size, self.floor * math.sqrt(terms) or None)
+
+
 def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     """a * b itself; the caller makes up for its rounding."""
     return bilinear.product(a, b)
 
 
-def normwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
-    """|a|_2 |b|_2; the caller makes up for its rounding."""
-    left, right = (norm(stored(x)) for norm, x in zip(bilinear.norms, (a, b), strict=True))
+def normwise(left: Any, right: Any) -> Any:
+    """|a|_2 |b|_2, given both; the caller makes up for its rounding."""
     return lax.mul(*jnp.broadcast_arrays(left, right))
 
 
@@ -69,14 +99,16 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     rounding, of_result, once_more = _roundings(model, bilinear, out.dtype)
     a, b = (model.ball(x, dtype) for x in operands)
     lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
-    big_a, big_b = (_size(x, lost / rounding) for x in (a, b))
-    contract = lambda x, y: model.contract(x, y, bilinear)  # noqa: E731
+    whole_a, whole_b = (Factor(x, x.spread, 1.0, lost / rounding if x.exact else 0.0) for x in (a, b))
+    moved_a, moved_b = (_moved(x, rounding) for x in (whole_a, whole_b))
     if a.exact:
-        bound = contract(big_a, model.join(b.error, times(big_b, rounding)))
+        bound = model.contract(whole_a, moved_b, bilinear)
     elif b.exact:
-        bound = contract(model.join(a.error, times(big_a, rounding)), big_b)
+        bound = model.contract(moved_a, whole_b, bilinear)
     else:
-        bound = model.join(contract(big_a, model.join(b.error, times(big_b, rounding))), contract(a.error, big_b))
+        bound = model.join(
+            model.contract(whole_a, moved_b, bilinear), model.contract(Factor(a, 1.0), whole_b, bilinear)
+        )
     final = times(magnitude(out, dtype), of_result) if of_result else None
     return model.total(out, bound, final, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
 
@@ -99,9 +131,10 @@ def roundings_of_products(
     return rounding, once_more
 
 
-def _size(x: Ball, read: float) -> Any:
-    """|x| over its reach; times the rounding of the sum, `read` is what reading a subnormal as 0 may lose."""
-    return plus(x.size, read if x.exact else x.reach)
+def _moved(whole: Factor, rounding: float) -> Factor:
+    """The error, and the rounding of the sum on the whole: e + r (|x| + reach)."""
+    x, of_error, of_size, floor = whole
+    return Factor(x, 0.0 if x.exact else 1.0 + rounding * of_error, rounding * of_size, rounding * floor)
 
 
 def _accumulator(dtype: Any) -> Any:
