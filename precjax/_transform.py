@@ -188,7 +188,7 @@ def _is_key(value: Any) -> bool:
 
 
 def _shown_error(model: ErrorModel, x: Annotated) -> Any:
-    return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.error(x)
+    return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.shown(x)
 
 
 def check_arguments(args: Any, kwargs: Any, signed: bool) -> None:
@@ -213,10 +213,11 @@ def _argument_name(path: Any) -> str:
 
 
 def _check_error(name: str, value: Any, error: Any, signed: bool) -> None:
-    shape = np.shape(error)
-    if shape not in ((), np.shape(value)):
+    shape, whole = np.shape(error), np.shape(value)
+    if shape and (len(shape) != len(whole) or any(n not in (1, m) for n, m in zip(shape, whole, strict=True))):
         raise ValueError(
-            f"{name}: error of shape {shape} for a value of shape {np.shape(value)}; expected that shape, or a number"
+            f"{name}: error of shape {shape} for a value of shape {whole}; expected that shape, 1 in place of any of "
+            f"its dimensions, or a number"
         )
     if isinstance(error, jax.core.Tracer):
         return

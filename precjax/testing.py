@@ -167,6 +167,8 @@ def _judge_leaf(value, error, exact_array, where):
         value, exact_array = jax.random.key_data(value), np.asarray(jax.random.key_data(exact_array))
         error = jnp.broadcast_to(jnp.expand_dims(error, -1), value.shape)
     values, errors, exacts = lift(value), lift(error), lift(exact_array)
+    if errors.shape == (1,) * values.ndim:  # one for all
+        errors = np.broadcast_to(errors, values.shape)
     if not values.shape == errors.shape == exacts.shape:
         raise AssertionError(f"{where}: shapes of value {values.shape}, error {errors.shape}, exact {exacts.shape}")
     indices = np.ndindex(values.shape)

@@ -234,5 +234,5 @@ def test_compositions():
 
 
 def test_unknown_granularity():
-    with pytest.raises(ValueError, match="granularity='tensor': expected 'element' or 'row'"):
-        WorstCase(granularity="tensor")
+    with pytest.raises(ValueError, match="granularity='column': expected 'element' or 'row' or 'tensor'"):
+        WorstCase(granularity="column")

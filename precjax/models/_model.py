@@ -65,6 +65,10 @@ class ErrorModel(abc.ABC):
     def error(self, x: Annotated) -> Any:
         """The error to show: an array of the value's shape; zeros where exact."""
 
+    def shown(self, x: Annotated) -> Any:
+        """The error of a result of the program, as `track` returns it."""
+        return self.error(x)
+
     @abc.abstractmethod
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """Runs an ordinary equation: (value, annotation) per result."""

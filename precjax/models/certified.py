@@ -84,6 +84,7 @@ class Certified(Widened, WorstCase):
     reference: str = "wider"
 
     fields: ClassVar[int] = 3
+    granularities: ClassVar[tuple[str, ...]] = ("element", "row")
 
     def __post_init__(self) -> None:
         """Checks the options."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import jax.numpy as jnp
+
+from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import maximum, minus, plus
+from precjax._rounding import largest, maximum, minus, plus
 from precjax.models._rules import RuleModel
 from precjax.rules.contraction import Bilinear, Factor, componentwise, normwise
-
-GRANULARITIES = ("element", "row")
+from precjax.rules.control_flow import graft
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,9 @@ class WorstCase(RuleModel):
             columns: no more products, about pi/2 looser on Gaussian data.
         granularity: "element" bounds every number by itself. "row" also bounds the 2-norm of each row's errors (along
             the last axis), which a matrix product multiplies by its spectral norm at most: bounds then survive more
-            layers, at the price of products of the matrices with themselves.
+            layers, at the price of products of the matrices with themselves. "tensor" returns one error per result,
+            of shape ``(1, ..., 1)``: the largest of its numbers' errors. State that is carried from call to call then
+            needs no memory for its errors; within a call, every number still has its own.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
@@ -49,20 +53,29 @@ class WorstCase(RuleModel):
 
     granularity: str = "element"
 
+    granularities: ClassVar[tuple[str, ...]] = ("element", "row", "tensor")
+
     def __post_init__(self) -> None:
         """Checks the options."""
         super().__post_init__()
-        if self.granularity not in GRANULARITIES:
-            expected = " or ".join(map(repr, GRANULARITIES))
+        if self.granularity not in self.granularities:
+            expected = " or ".join(map(repr, self.granularities))
             raise ValueError(f"granularity={self.granularity!r}: expected {expected}")
 
     def fit(self, jaxpr: Any) -> WorstCase:
         """The same model, with norms of rows if it asks for them."""
-        if self.granularity == "element":
+        if self.granularity != "row":
             return self
         from precjax.models.by_row import ByRow  # noqa: PLC0415  (it derives from this class)
 
         return ByRow(**vars(self))
+
+    def shown(self, x: Annotated) -> Any:
+        """The error, or the largest of an array, which has the derivative of that one."""
+        error = self.error(x)
+        return (
+            graft(largest(error), jnp.max(error, keepdims=True, initial=0)) if self.granularity == "tensor" else error
+        )
 
     def join(self, *terms: Any) -> Any:
         """Their sum."""

@@ -28,6 +28,7 @@ MODELS = {
     "normwise": precjax.WorstCase(contraction="normwise"),
     "componentwise": precjax.WorstCase(),
     "by row": precjax.WorstCase(contraction="normwise", granularity="row"),
+    "by tensor": precjax.WorstCase(contraction="normwise", granularity="tensor"),
     "probabilistic": precjax.Probabilistic(),
     "prob. normwise": precjax.Probabilistic(contraction="normwise"),
     "certified": precjax.Certified(contraction="normwise"),
