@@ -194,6 +194,7 @@ FAULTS = {
     "slope of a Bessel function halved": Fault("bessel_i0e", halved_rule("bessel_i0e"), ("bessel_i0e",)),
     "roots taken as benign": Fault((accuracy, "_SCALES"), accuracy._SCALES | {"digamma": lambda *_: None}, ("digamma",)),
     "parameter of a distribution ignored": Fault((incomplete, "trigamma_bound"), jnp.zeros_like, ("igamma",)),
+    "terms of an exponent taken as exact": Fault((incomplete, "gamma_rounding"), lambda model, found, a, x: jnp.full_like(a.low, found.unit), ("igammac",)),
     "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
