@@ -212,6 +212,7 @@ FAULTS = {
     "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
     "quotients taken at one corner": Fault((integer_division, "_extremes"), lambda a, b: (lax.div(a.low, lax.max(b.low, jnp.ones_like(b.low))),) * 2, ("division in 8 bits", "division of integers")),
     "rounding to a whole number forgotten": Fault((integer_division, "_quotient_moves"), lambda *_, f=integer_division._quotient_moves: f(*_) - 1, ("division of integers",)),
+    "casts of operands and results forgotten": Fault((contraction, "arithmetic"), lambda *names, f=contraction.arithmetic: f(*names)._replace(operand=0.0, result=None), ("presets",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 
