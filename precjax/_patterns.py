@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precjax._annotated import Annotated
+from precjax._masks import before_mask, same
 from precjax._rounding import dtype_of, is_inexact
 
 _MOVES = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "stop_gradient", "copy", "copy_p"})
@@ -93,7 +94,11 @@ def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
 def reduced_along(moved: Annotated, reduction: str, x: Annotated, step: Any = None) -> tuple[int, ...] | None:
     """The axes if `moved` is the reduction of x over them, laid out so that every element of x meets its own."""
     chain = chain_of(moved, step or before_move)
-    if not made_by(chain[-1], reduction) or uncast(chain[-1].origin.operands[0]) is not uncast(x):
+    if not made_by(chain[-1], reduction):
+        return None
+    reduced, x = uncast(chain[-1].origin.operands[0]), uncast(x)
+    masked = before_mask(reduced) if reduction == "reduce_sum" else None
+    if not same(reduced if masked is None else masked, x):
         return None
     axes = tuple(chain[-1].origin.eqn.params["axes"])
     return axes if meets(chain, axes, np.shape(x.value)) else None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precjax._annotated import Annotated
+from precjax._masks import before_mask
 from precjax._patterns import (
     before_move,
     before_move_or_cast,
@@ -95,7 +96,7 @@ def softmax(a: Annotated, b: Annotated) -> Softmax | None:
 
 def _softmax(terms: list[Annotated], total: list[Annotated], axes: tuple[int, ...]) -> Softmax | None:
     """The softmax of terms and their sum, given the chains of moves and casts that lead to both."""
-    summands = chain_of(total[-1].origin.operands[0], _before_cast)
+    summands = chain_of(total[-1].origin.operands[0], _before_cast_or_mask)
     exponential = terms[-1]
     if summands[-1] is not exponential or not made_by(exponential, "exp"):
         return None
@@ -185,7 +186,7 @@ def _logarithm(x: Annotated) -> LogSumExp | None:
     total = chain_of(moved[-1].origin.operands[0], _before_size)
     if not made_by(total[-1], "reduce_sum"):
         return None
-    terms = chain_of(total[-1].origin.operands[0], _before_cast)
+    terms = chain_of(total[-1].origin.operands[0], _before_cast_or_mask)
     found = _softmax(terms, [*moved, *total], tuple(total[-1].origin.eqn.params["axes"]))
     return None if found is None else LogSumExp(found, x, dtype_of(moved[-1].value), moves_of([*moved, *total]))
 
@@ -209,6 +210,11 @@ def log_sum_exp_gradient(a: Annotated, b: Annotated) -> LogSumExpGradient | None
 
 def _before_cast(x: Annotated) -> Annotated | None:
     return x.origin.operands[0] if is_cast(x) else None
+
+
+def _before_cast_or_mask(x: Annotated) -> Annotated | None:
+    """Through casts, and through a mask that leaves exponentials as they are."""
+    return _before_cast(x) or before_mask(x)
 
 
 def _before_size(x: Annotated) -> Annotated | None:

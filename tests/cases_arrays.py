@@ -143,6 +143,17 @@ ACCUMULATED = {
 }
 
 
+def by_presets(*names):
+    """Products whose operands, sums and results pass through other formats."""
+    return lambda a, b: tuple(lax.dot(a, b, precision=lax.DotAlgorithmPreset[name]) for name in names)
+
+
+PRESETS = {
+    "presets": (by_presets("F16_F16_F16", "BF16_BF16_F32"), "float32", {"edges": (2.0**-15, 2.0**-26)}),
+    "presets from float64": (by_presets("F32_F32_F32", "BF16_BF16_F32_X6"), "float64", {"edges": (1e-40, 1e30)}),
+}
+
+
 # Formats of 8 and 4 bits: storage, sums and products in them, and products accumulated in float32.
 NARROW = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e3m4", "float8_e4m3", "float8_e8m0fnu", "float4_e2m1fn")
 
@@ -154,6 +165,11 @@ def stored(dtype):
         return {"back": a.astype(jnp.float32) * 3, **rest}
 
     return f
+
+
+def presets():
+    for name, (f, dtype, options) in PRESETS.items():
+        yield Case(name, f, numbers((3, 8), (8, 2), wide=False, **options), (dtype,))
 
 
 def narrow_formats():
@@ -237,4 +253,4 @@ def pools():
         yield Case(name, f, numbers((2, 4, 5), wide=name != "gradient of max pool"), formats)
 
 
-CASES = [*reductions(), *moves(), *contractions(), *narrow_formats(), *pools()]
+CASES = [*reductions(), *moves(), *contractions(), *presets(), *narrow_formats(), *pools()]

@@ -49,10 +49,19 @@ def softmax_of_narrow_exponentials(x):
     return e / e.sum(-1, keepdims=True)
 
 
+def exponentials_of_two_masks(x):
+    """No softmax: what is summed is not all of the terms."""
+    kept = jnp.where(MASK, x, -jnp.inf)
+    terms = jnp.exp(kept - kept.max(-1, keepdims=True))
+    return terms / jnp.where(MASK[:, ::-1], terms, 0.0).sum(-1, keepdims=True)
+
+
 SQUARE = {
     "softmax": lambda x: jax.nn.softmax(x, axis=-1),
     "softmax over rows": lambda x: jax.nn.softmax(x, axis=0),
     "softmax with where": lambda x: jax.nn.softmax(x, axis=-1, where=MASK),
+    "log_softmax with where": lambda x: jax.nn.log_softmax(x, axis=-1, where=np.roll(MASK, 1, 0) & (np.arange(4) > 0)[:, None]),
+    "exponentials of two masks": exponentials_of_two_masks,
     "softmax masked by -inf": masked(jax.nn.softmax, -np.inf),
     "softmax masked by finfo.min": masked(jax.nn.softmax, None),
     "softmax with added -inf": added_mask(-np.inf),
@@ -88,11 +97,12 @@ SQUARE = {
     "jvp of silu": lambda x: jax.jvp(jax.nn.silu, (x,), (x * 2,)),
 }
 FORMATS = {
+    "exponentials of two masks": ("float32",),
     **dict.fromkeys(("softmax with where", "log_softmax", "layer norm of moments", "gradient of gelu"), (*FULL, "bfloat16")),
     "softmax of narrow exponentials": ("bfloat16", "float16"),
     **dict.fromkeys(("softmax masked by -inf", "softmax masked by finfo.min", "logsumexp", "rms norm", "cross entropy"), FLOATS),
 }
-LOOSE = {"gradient of max", "softmax by hand"}
+LOOSE = {"gradient of max", "softmax by hand", "exponentials of two masks"}
 
 
 def adam(g, m, v, w):

@@ -26,6 +26,13 @@ def gamma(draw, high=np.inf):
     return a, x
 
 
+def large(draw):
+    """Exact parameters up to hundreds of thousands, and arguments next to the mean or five times as far."""
+    a = np.exp(draw.random.uniform(np.log(300), np.log(3e5), 3)).astype(draw.dtype)
+    x = a * (1 + draw.random.normal(0, 1, 3) / np.sqrt(a)) * np.array([5, 1, 1])
+    return a, x.astype(draw.dtype)
+
+
 def beta(draw):
     positive = dict(low=0.02, edges=(1.0, 2.0))
     a, b = (draw.numbers(M, high=100.0, **positive) if draw.hardness else draw.numbers(M, scale=2.0, **positive) for _ in "ab")
@@ -62,6 +69,7 @@ def functions_of_one():
 def functions_of_more():
     for name, (f, inputs) in MORE.items():
         yield Case(name, f, inputs)
+    yield Case("igamma of large numbers", lambda a, x: (lax.igamma(a, x), lax.igammac(a, x)), large, ("float32", "float64"), rare=("float32",))
 
 
 def counts(draw):

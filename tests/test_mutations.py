@@ -17,6 +17,7 @@ from jax import lax
 
 import precjax
 from precjax import _jax_compat as compat
+from precjax import _masks
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
@@ -39,6 +40,7 @@ from precjax.rules import (
     fft,
     incomplete,
     indexing,
+    integer_division,
     orthogonal,
     softmax,
     softmax_gradient,
@@ -194,8 +196,10 @@ FAULTS = {
     "slope of a Bessel function halved": Fault("bessel_i0e", halved_rule("bessel_i0e"), ("bessel_i0e",)),
     "roots taken as benign": Fault((accuracy, "_SCALES"), accuracy._SCALES | {"digamma": lambda *_: None}, ("digamma",)),
     "parameter of a distribution ignored": Fault((incomplete, "trigamma_bound"), jnp.zeros_like, ("igamma",)),
+    "terms of an exponent taken as exact": Fault((incomplete, "gamma_rounding"), lambda model, found, a, x: jnp.full_like(a.low, found.unit), ("igammac",)),
     "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
+    "patterns: masks taken for each other": Fault((_masks, "_alike"), lambda x, y: True, ("exponentials of two masks",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "certain_pivots"), taken_for_granted(elimination.certain_pivots), ("lu",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
@@ -206,6 +210,9 @@ FAULTS = {
     "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),
     "starts of slices taken as certain": Fault((indexing, "_starts_in_doubt"), lambda model, starts, limits: None, ("slices by integers",)),
     "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
+    "quotients taken at one corner": Fault((integer_division, "_extremes"), lambda a, b: (lax.div(a.low, lax.max(b.low, jnp.ones_like(b.low))),) * 2, ("division in 8 bits", "division of integers")),
+    "rounding to a whole number forgotten": Fault((integer_division, "_quotient_moves"), lambda *_, f=integer_division._quotient_moves: f(*_) - 1, ("division of integers",)),
+    "casts of operands and results forgotten": Fault((contraction, "arithmetic"), lambda *names, f=contraction.arithmetic: f(*names)._replace(operand=0.0, result=None), ("presets",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 

@@ -42,7 +42,8 @@ from precjax._rounding import (
 )
 from precjax.rules.compound import tightest
 from precjax.rules.decision import only_candidate
-from precjax.rules.integer import combine_integers, spoiled
+from precjax.rules.integer import combine_integers
+from precjax.rules.integer_division import integer_quotient, integer_remainder
 from precjax.rules.power import power_error
 from precjax.rules.softmax import log_softmax_error, log_sum_exp_error, softmax_error
 from precjax.rules.softmax_gradient import softmax_gradient_error
@@ -220,7 +221,7 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     out = outs[0]
     a, b = balls(model, operands, out)
     if not is_inexact(out.dtype):
-        return [spoiled(model, operands, out)]
+        return [integer_quotient(model, operands, out)]
     error = softmax_error(model, operands, out, a.dtype)
     if error is None:
         error = tightest(model, operands, out, _quotient_error(model, a, b, out), quotient=True)
@@ -263,7 +264,7 @@ def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     """Exact on floats. With errors: e_x + |quotient| e_y while the quotient's integer part is decided, else |y|."""
     out = outs[0]
     if not is_inexact(out.dtype):
-        return [spoiled(model, operands, out)]
+        return [integer_remainder(model, operands, out)]
     a, b = balls(model, operands, out)
     size = lax.abs(out).astype(a.dtype)
     divisor = _full(b.size, out, a.dtype)

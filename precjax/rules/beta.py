@@ -23,17 +23,10 @@ from precjax._annotated import Annotated
 from precjax._registry import rule
 from precjax._rounding import error_dtype, format_of, less, maximum, minus, plus, times, where
 from precjax.rules.accuracy import row
+from precjax.rules.exponents import beta_rounding
 from precjax.rules.gamma import digamma_bounds, exponential, log_gamma, reciprocal, trigamma_bound, trigamma_lower
-from precjax.rules.incomplete import (
-    Interval,
-    Parameter,
-    interval,
-    log,
-    log_size,
-    measured,
-    of_distribution,
-    touches,
-)
+from precjax.rules.incomplete import Parameter, measured, of_distribution
+from precjax.rules.interval import Interval, interval, log, log_size
 
 
 @rule("regularized_incomplete_beta")
@@ -48,7 +41,8 @@ def beta(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         (less, lax.ge), (x.low, x.high), middles, (8, -8), strict=True)]  # fmt: skip
     density = None if x.error is None else _beta_density(model, a, b, x)
     parameters = _beta_parameters(a, b, x)
-    error = of_distribution(model, out, found, (x, density), parameters, _beta_size(a, b, x), branches)
+    unit = beta_rounding(model, found, a, b, x, _complement(x))
+    error = of_distribution(model, out, found, (x, density), parameters, unit, branches)
     domain = lax.bitwise_and(measured("beta", x, a, b), lax.le(x.high, jnp.ones_like(x.high)))
     return [where(domain, error, jnp.inf)]
 
@@ -77,16 +71,6 @@ def _complement(x: Interval) -> Interval:
     """1 - x."""
     low, high = (maximum(minus(1.0, end), 0.0) for end in (x.high, x.low))
     return Interval(minus(1.0, x.value), low, high, x.error, x.reach)
-
-
-def _beta_size(a: Interval, b: Interval, x: Interval) -> Any:
-    """The size of a log x, b log(1 - x), and three lgammas, and 16 for what is iterated; inf next to 0 and 1."""
-    rest = _complement(x)
-    total = plus(a.high, b.high)
-    powers = plus(times(a.high, log_size(x)), times(b.high, log_size(rest)))
-    growth = plus(times(total, lax.log1p(total), 2.0), log_size(a), log_size(b), 19.0)
-    edge = lax.bitwise_or(touches(x.low, x.high), touches(rest.low, rest.high))
-    return where(edge, jnp.inf, plus(powers, growth))
 
 
 def _beta_density(model: Any, a: Interval, b: Interval, x: Interval) -> Any:

@@ -30,6 +30,7 @@ from precjax._ball import Ball
 from precjax._registry import complex_rule, refusal, rule
 from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, magnitude, plus, stored, times, where
 from precjax._row_norms import root
+from precjax.rules.algorithms import Arithmetic, arithmetic, reason_against_algorithm
 from precjax.rules.integer import combine_integers
 
 
@@ -43,14 +44,14 @@ class Bilinear(NamedTuple):
         terms: how many products are summed.
         roundings: how many roundings a product meets until it is part of the sum: as many as there are terms, if the
             numbers are real.
-        inputs: unit roundoff of a format that the operands are rounded to before.
+        arithmetic: in which formats; operands may be rounded before, and the sum more than once.
     """
 
     product: Callable[[Any, Any], Any]
     norms: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None
     terms: int
     roundings: int
-    inputs: float = 0.0
+    arithmetic: Arithmetic
 
 
 class Factor(NamedTuple):
@@ -60,7 +61,7 @@ class Factor(NamedTuple):
         ball: the operand.
         of_error: 0 if it is exact.
         of_size: 0 for the error alone.
-        floor: what reading a subnormal as 0 may lose.
+        floor: what subnormal operands may lose, where they are read as 0 or cast.
     """
 
     ball: Ball
@@ -76,11 +77,12 @@ class Factor(NamedTuple):
     def norm(self, of: Callable[[Any], Any], terms: int) -> Any:
         """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array."""
         x = self.ball
-        error = times(of(stored(x.error)), self.of_error) if self.of_error else None
-        size = (
-            times(of(x.size if x.is_complex else jnp.asarray(x.value, x.dtype)), self.of_size) if self.of_size else None
+        size = x.size if x.is_complex else jnp.asarray(x.value, x.dtype)
+        return plus(
+            times(of(stored(x.error)), self.of_error) if self.of_error else None,
+            times(of(size), self.of_size) if self.of_size else None,
+            self.floor * math.sqrt(terms) or None,
         )
-        return plus(error, size, self.floor * math.sqrt(terms) or None)
 
 
 def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
@@ -99,35 +101,40 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     rounding, of_result, once_more = _roundings(model, bilinear, out.dtype)
     a, b = (model.ball(x, dtype) for x in operands)
     lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
-    whole_a, whole_b = (Factor(x, x.spread, 1.0, lost / rounding if x.exact else 0.0) for x in (a, b))
+    exact, cast = lost / rounding, bilinear.arithmetic.lost / rounding
+    whole_a, whole_b = (Factor(x, x.spread, 1.0, cast + (exact if x.exact else 0.0)) for x in (a, b))
     moved_a, moved_b = (_moved(x, rounding) for x in (whole_a, whole_b))
     if a.exact:
         bound = model.contract(whole_a, moved_b, bilinear)
     elif b.exact:
         bound = model.contract(moved_a, whole_b, bilinear)
     else:
-        bound = model.join(
-            model.contract(whole_a, moved_b, bilinear), model.contract(Factor(a, 1.0), whole_b, bilinear)
-        )
+        both = (whole_a, moved_b), (Factor(a, 1.0), whole_b)
+        bound = model.join(*(model.contract(*factors, bilinear) for factors in both))
     final = times(magnitude(out, dtype), of_result) if of_result else None
-    return model.total(out, bound, final, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms)
+    kept = bilinear.arithmetic.result
+    vanished = None if kept is None else model.underflow(kept)
+    return model.total(
+        out, bound, final, vanished, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms
+    )
 
 
 def _roundings(model: Any, bilinear: Bilinear, dtype: Any) -> tuple[float, float, float]:
     """Per unit of every product's size, per unit of the result's, and ulps of the result once it is summed."""
-    accumulator = _accumulator(dtype)
-    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, accumulator)
-    if bilinear.inputs:
-        first = model.rounding(1.0) * bilinear.inputs
-        rounding = model.join(rounding, first, first) + bilinear.inputs**2
-    return rounding, of_result, 1.0 if accumulator != dtype else 0.0
+    how = bilinear.arithmetic
+    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, how.sums)
+    if how.operand:
+        first = model.rounding(1.0) * how.operand
+        rounding = model.join(rounding, first, first) + how.operand**2
+    before = 0.0 if how.result is None else model.unit(how.result) / model.unit(dtype)
+    return rounding, of_result, before + (1.0 if how.sums != dtype else 0.0)
 
 
 def roundings_of_products(
     model: Any, operands: Sequence[Annotated], dtype: Any, terms: int, precision: Any
 ) -> tuple[float, float]:
     """Of a sum of so many products in the worst case: per unit of their sizes, and ulps once it is summed."""
-    rounding, _, once_more = _roundings(model, _bilinear(None, None, terms, terms, precision, operands), dtype)
+    rounding, _, once_more = _roundings(model, _bilinear(None, None, terms, terms, precision, operands, dtype), dtype)
     return rounding, once_more
 
 
@@ -137,47 +144,23 @@ def _moved(whole: Factor, rounding: float) -> Factor:
     return Factor(x, 0.0 if x.exact else 1.0 + rounding * of_error, rounding * of_size, rounding * floor)
 
 
-def _accumulator(dtype: Any) -> Any:
-    """Narrow formats are accumulated in float32, and rounded once (measured on CPU)."""
-    return dtype if format_of(dtype).digits >= 24 else jnp.dtype(jnp.float32)
-
-
-# Presets that round the operands first, by how much: to bfloat16, whose second and third parts make up for it.
-_ROUNDED = {"BF16_BF16_F32": 2.0**-8, "BF16_BF16_F32_X3": 2.0**-15, "BF16_BF16_F32_X6": 2.0**-22}
-_FULL_PRECISION = ("DEFAULT", "F32_F32_F32", "F64_F64_F64")
-
-
-def _preset(precision: Any) -> str | None:
-    """The name of an algorithm; None for a precision, which means nothing on a CPU."""
-    name = getattr(precision, "name", precision)
-    return None if isinstance(precision, (type(None), tuple, lax.Precision)) or name in _FULL_PRECISION else str(name)
-
-
-def _arithmetic(precision: Any, *dtypes: Any) -> platforms.Product:
-    """What a preset, or else the platform, does to operands (which a CPU may leave alone all the same) and to sums."""
-    name = _preset(precision)
-    if name is None:
-        named = "HIGHEST" if str(getattr(precision, "name", precision)) in _FULL_PRECISION[1:] else precision
-        return platforms.current().product(named, *dtypes)
-    return platforms.current().product("HIGHEST", *dtypes)._replace(operand=_ROUNDED[name])
-
-
 def _bilinear(
-    product: Any, norms: Any, terms: int, roundings: int, precision: Any, operands: Sequence[Annotated]
+    product: Any, norms: Any, terms: int, roundings: int, precision: Any, operands: Sequence[Annotated], out: Any
 ) -> Bilinear:
-    """With the arithmetic of the platform, which goes by the format of the operands."""
-    arithmetic = _arithmetic(precision, *(dtype_of(x.value) for x in operands[:2]))
-    return Bilinear(product, norms, terms, math.ceil(roundings * arithmetic.sums), arithmetic.operand)
+    """With the arithmetic of the platform, which goes by the formats of the operands and of the result."""
+    found = arithmetic(precision, out, *(dtype_of(x.value) for x in operands[:2]))
+    return Bilinear(product, norms, terms, math.ceil(roundings * found.units), found)
 
 
 @refusal("dot_general", "conv_general_dilated", "ragged_dot_general")
 def _unknown_algorithm(eqn: Any) -> str | None:
-    name = _preset(eqn.params["precision"])
-    known = ", ".join((*_FULL_PRECISION, *_ROUNDED))
-    if name is not None and name not in _ROUNDED:
-        return f"algorithm {name} is none of {known}"
-    convolution = eqn.primitive.name == "conv_general_dilated"
-    if convolution and not _arithmetic(eqn.params["precision"], eqn.invars[0].aval.dtype).componentwise:
+    precision = eqn.params["precision"]
+    reason = reason_against_algorithm(precision)
+    if reason is not None or eqn.primitive.name != "conv_general_dilated":
+        return reason
+    if not is_inexact(eqn.outvars[0].aval.dtype):
+        return None
+    if not arithmetic(precision, eqn.outvars[0].aval.dtype, eqn.invars[0].aval.dtype).componentwise:
         return "the platform may compute it by Winograd's algorithm or by FFT, which obey no bound number by number"
     return None
 
@@ -248,7 +231,10 @@ def _dot(
         return root(columns, terms).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
     return bilinear_error(
-        model, operands, out, _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands)
+        model,
+        operands,
+        out,
+        _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands, out.dtype),
     )
 
 
@@ -327,7 +313,10 @@ def _convolution(
         return lax.broadcast_in_dim(kernels, out.shape, (dimension_numbers.out_spec[1],))
 
     return bilinear_error(
-        model, operands, out, _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands)
+        model,
+        operands,
+        out,
+        _bilinear(product, (norm_a, norm_b), terms, roundings(terms), precision, operands, out.dtype),
     )
 
 
@@ -353,6 +342,8 @@ def ragged_dot_general(
             preferred_element_type=dtype, group_offset=group_offset,
         )  # fmt: skip
 
-    error = bilinear_error(model, [left, right], out, _bilinear(product, None, terms, terms, precision, [left, right]))
+    error = bilinear_error(
+        model, [left, right], out, _bilinear(product, None, terms, terms, precision, [left, right], out.dtype)
+    )
     doubt = model.doubt(sizes)
     return [error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)]

@@ -20,9 +20,8 @@ dF/da itself has the derivatives p(x) (log x - digamma(a)) in x, and E([X <= x] 
 a, whose size is at most trigamma(a): both terms lie between 0 and that.
 
 What XLA computes is a series or a continued fraction times exp(s), s a sum of terms that may cancel: its relative error
-is a multiple of the size of these terms, and it is subtracted from 1 beyond the middle. That it converges within its
-bound of iterations was only measured, for parameters in `MEASURED`: elsewhere, and where the reach leaves the domain,
-the error is inf.
+is that of `exponents`, and it is subtracted from 1 beyond the middle. That it converges within its bound of iterations
+was only measured, for parameters in `MEASURED`: elsewhere, and where the reach leaves the domain, the error is inf.
 
 References:
     DLMF 8.2; Casella and Berger, Statistical Inference, 2nd ed., section 7.3 (derivatives of log p).
@@ -38,46 +37,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._ball import Ball
 from precjax._registry import rule
 from precjax._rounding import equal, error_dtype, format_of, less, maximum, minimum, minus, plus, times, where
 from precjax.rules.accuracy import Rounding, row
 from precjax.rules.elementary import inside
+from precjax.rules.exponents import gamma_rounding
 from precjax.rules.gamma import digamma_bounds, exponential, log_gamma, reciprocal, trigamma_bound
+from precjax.rules.interval import Interval, interval, log, log_size, touches
 
-MEASURED = {"gamma": (2.0**-20, 2.0**14), "derivative": (2.0**-20, 2.0**10), "beta": (2.0**-20, 2.0**10)}
+# Beyond 2**22 igammac's fraction ends before it converges, next to its middle; beyond 2**12 that of the beta function.
+MEASURED = {"gamma": (2.0**-20, 2.0**22), "derivative": (2.0**-20, 2.0**10), "beta": (2.0**-20, 2.0**12)}
 
 _LOST = 16.0  # smallest normal numbers: exp(s) underflows
-
-
-class Interval(NamedTuple):
-    """What an operand may be: everything within its reach, as arrays of the result's shape.
-
-    Attributes:
-        value: the tracked value.
-        low: the smallest number in reach; -inf for an exact subnormal, which may be read as 0.
-        high: the largest.
-        error: its error, None if exact.
-        reach: radius of the reach, None if exact.
-    """
-
-    value: Any
-    low: Any
-    high: Any
-    error: Any
-    reach: Any
-
-
-def interval(x: Ball, out: Any) -> Interval:
-    """The operand of an elementwise function."""
-    fill = functools.partial(jnp.broadcast_to, shape=out.shape)
-    value = fill(jnp.asarray(x.value, x.dtype))
-    if x.exact:
-        low = value if x.absorbed is None else where(fill(x.subnormal), -jnp.inf, value)
-        return Interval(value, low, value, None, None)
-    certain = equal(fill(x.error), 0.0)
-    low, high = (where(certain, value, fill(end)) for end in (x.low, x.high))
-    return Interval(value, low, high, fill(x.error), fill(x.reach))
+_WIDE = 0.125  # relative errors from which on a result may leave [0, 1] by more than a little
 
 
 class Parameter(NamedTuple):
@@ -117,10 +89,18 @@ def _gamma(model: Any, name: str, operands: Sequence[Annotated], out: Any) -> An
         branches, logarithmic = branches[::-1], logarithmic[::-1]
     density = None if x.error is None else _gamma_density(model, a, x)
     parameters = [] if a.error is None else [Parameter(a, trigamma_bound(a.low), *logarithmic)]
+    found = row(model, name, out.dtype)
+    rest = _far_right(a, x) if name == "igamma" else None
     error = of_distribution(
-        model, out, row(model, name, out.dtype), (x, density), parameters, gamma_size(a, x), branches
+        model, out, found, (x, density), parameters, gamma_rounding(model, found, a, x), branches, rest
     )
     return where(measured("gamma", x, a), error, jnp.inf)
+
+
+def _far_right(a: Interval, x: Interval) -> Any:
+    """Upper bound of 1 - F: by Chernoff (a / x)**a exp(x - a) > exp(0.4 x) times smaller than 1 from x = 4 a on."""
+    far = lax.le(times(a.high, 4.0), x.low)
+    return where(far, lax.exp(times(maximum(x.low, 0.0), -0.399)), jnp.ones_like(x.low))
 
 
 def _gamma_logarithmic(a: Interval, x: Interval) -> tuple[Any, Any]:
@@ -143,8 +123,9 @@ def of_distribution(
     found: Rounding,
     x: tuple[Interval, Any],
     parameters: list[Parameter],
-    size: Any,
+    unit: Any,
     branches: Any,
+    most: Any = None,
 ) -> Any:
     """The error of F or 1 - F, called y.
 
@@ -154,8 +135,9 @@ def of_distribution(
         found: the row of the table.
         x: the argument, and the largest density in reach.
         parameters: those that have errors.
-        size: of the terms of the exponent.
+        unit: the relative error of what is computed, y or 1 - y; inf next to a singular end of the domain.
         branches: where y, and where 1 - y may be what is computed.
+        most: None, or an upper bound of 1 - y within reach.
 
     Returns:
         The error, at most the distance to 0 or 1.
@@ -163,10 +145,11 @@ def of_distribution(
     argument, density = x
     if density is not None:
         density = where(equal(argument.error, 0.0), 0.0, density)
-    y = lax.abs(out).astype(size.dtype)
+    y = lax.abs(out).astype(unit.dtype)
     rest = plus(maximum(minus(1.0, y), 0.0), 2 * format_of(out.dtype).unit_roundoff)
-    unit = times(size, found.unit)
-    own = lax.max(where(branches[0], times(y, unit), 0.0), where(branches[1], plus(times(rest, unit), found.unit), 0.0))
+    rest = rest if most is None else lax.min(rest, most)
+    subtracted = 2 * found.inner.unit_roundoff
+    own = lax.max(where(branches[0], times(y, unit), 0.0), where(branches[1], plus(times(rest, unit), subtracted), 0.0))
     lost = model.underflow(out.dtype) + _LOST * found.inner.smallest_normal
     own = plus(own, times(y, 2 * format_of(out.dtype).unit_roundoff), lost)
     turn = plus(*(times(lax.sqrt(p.variance), p.range.reach, 0.5) for p in parameters))
@@ -182,12 +165,12 @@ def of_distribution(
         spread = plus(times(spread, lax.sqrt(product)), times(spread, spread, 0.25))
         for top, factor in zip(tops, _growth(parameters, "error"), strict=True):
             spread = minimum(times(top, factor), spread)
-    direct, complement = (times(top, unit) for top in tops)
-    rounding = lax.max(where(branches[0], direct, 0.0), where(branches[1], plus(complement, found.unit), 0.0))
+    direct, complement = times(tops[0], unit), times(tops[1] if most is None else lax.min(tops[1], most), unit)
+    rounding = lax.max(where(branches[0], direct, 0.0), where(branches[1], plus(complement, subtracted), 0.0))
     moved = times(density, argument.error)
-    return inside(
-        model.total(out, moved, spread, plus(rounding, lost), ulps=1.02, steps=64, flushed=4), out, (0.0, 1.0)
-    )
+    error = model.total(out, moved, spread, plus(rounding, lost), ulps=1.02, steps=64, flushed=4)
+    wild = lax.bitwise_and(lax.ge(unit, jnp.full_like(unit, _WIDE)), less(unit, jnp.inf))
+    return where(wild, minimum(error, plus(unit, 1.0)), inside(error, out, (0.0, 1.0)))
 
 
 def _growth(parameters: list[Parameter], radius: str) -> tuple[Any, Any]:
@@ -205,21 +188,6 @@ def gamma_size(a: Interval, x: Interval) -> Any:
     return where(touches(x.low, x.high), jnp.inf, plus(times(a.high, log_size(x)), x.high, growth))
 
 
-def touches(low: Any, high: Any) -> Any:
-    """Where an interval starts at 0 and is more than that."""
-    return lax.bitwise_and(lax.le(low, jnp.zeros_like(low)), less(0.0, high))
-
-
-def log_size(x: Interval) -> Any:
-    """Largest |log x|."""
-    return lax.max(lax.abs(log(x.low)), lax.abs(log(x.high)))
-
-
-def log(x: Any) -> Any:
-    """The logarithm of a number that is not 0, or of the smallest normal number."""
-    return lax.log(maximum(x, format_of(x.dtype).smallest_normal))
-
-
 def _gamma_density(model: Any, a: Interval, x: Interval) -> Any:
     """exp((a - 1) log x - x - lgamma(a)) at its highest in reach."""
     shape = minus(a.value, 1.0)
@@ -228,8 +196,10 @@ def _gamma_density(model: Any, a: Interval, x: Interval) -> Any:
     if a.reach is not None:
         more = plus(more, times(a.reach, score_size(a, x)))
     density = exponential([lax.mul(shape, lax.log(top)), lax.neg(top), lax.neg(gamma)], more)
+    # At the mode a - 1, Gamma(a) >= sqrt(2 pi (a - 1)) ((a - 1) / e)**(a - 1) leaves no more than this.
+    flattest = times(lax.rsqrt(maximum(minus(a.low, 1.0), 0.0)), 0.4)
     unbounded = lax.bitwise_and(lax.le(x.low, jnp.zeros_like(x.low)), less(a.low, 1.0))
-    return where(unbounded, jnp.inf, density)
+    return where(unbounded, jnp.inf, lax.min(density, flattest))
 
 
 def score_size(a: Interval, x: Interval) -> Any:

@@ -27,7 +27,7 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.integer import spoiled
+from precjax.rules.integer import combine_integers
 
 
 @rule("square")
@@ -56,8 +56,14 @@ def integer_pow(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     """Repeated products, n - 1 roundings in whatever tree; a reciprocal for a negative power."""
     out = outs[0]
     if not is_inexact(out.dtype):
-        return [spoiled(model, operands, out)]
+        return [_integer_power_error(model, operands, y, out)]
     return [power_error(model, model.ball(operands[0], error_dtype(out.dtype)), y, out)]
+
+
+def _integer_power_error(model: Any, operands: Sequence[Annotated], y: int, out: Any) -> Any:
+    """The mean value theorem, far from where the integers end."""
+    far = Ball(operands[0], error_dtype(out.dtype)).far
+    return combine_integers(model, operands, out, lambda e: times(e, float(y), *[far] * (y - 1)))
 
 
 def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float = 3.0) -> Any:

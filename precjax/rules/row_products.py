@@ -19,6 +19,7 @@ from precjax import _row_norms as norms
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, error_dtype, format_of, plus, times
+from precjax.rules.algorithms import preset
 from precjax.rules.contraction import roundings_of_products
 from precjax.rules.rows import norm_of, reached, rounded, row_rule
 
@@ -70,7 +71,7 @@ def _along(x: Any, axes: tuple[int, ...], kept: Sequence[int]) -> Any:
 def _contracted(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """|d W|_2 <= |d|_2 |W|_2, |a D|_2 <= |a|_2 |D|_F, and roundings of n u |a|_2 |W|_F."""
     seen = _seen_from_rows(eqn, operands)
-    if seen is None or 0 in outs[0].shape:
+    if seen is None or 0 in outs[0].shape or preset(eqn.params["precision"]) is not None:
         return [None]
     out, dtype = outs[0], error_dtype(outs[0].dtype)
     (over, batch, free), (over_m, batch_m, free_m) = seen.of_row, seen.of_matrix

@@ -29,7 +29,7 @@ from precjax._registry import rule
 from precjax._rounding import equal, error_dtype, format_of, less, maximum, minus, plus, ratio, times, where
 from precjax.rules.accuracy import row
 from precjax.rules.gamma import exponential, log_gamma, reciprocal
-from precjax.rules.incomplete import Interval, interval, log
+from precjax.rules.interval import Interval, interval, log
 
 _TERMS = 32.0  # more than XLA adds, in sum and tail
 # Where XLA was measured.
