@@ -28,11 +28,11 @@ from precjax.platforms import Platform
 from precjax.rules import (
     accuracy,
     arithmetic,
+    bilinear,
     cholesky,
     complex_arithmetic,
     complex_elementary,
     complex_ordering,
-    contraction,
     control_flow,
     decision,
     elimination,
@@ -88,6 +88,11 @@ def nothing(model, operands, outs, **params):
 
 def own_error(model, operands, outs, **params):
     return [as_error(operands[0].error, error_dtype(outs[0].dtype))]
+
+
+def without_reach(x, of_error, of_size=0.0, floor=0.0, factor=bilinear.Factor):
+    """Sizes at the value, not over the ball."""
+    return factor(x, 0.0 if of_size == 1.0 else of_error, of_size, floor)
 
 
 def error_of_the_winner(model, operands, outs, *, axes, **params):
@@ -180,7 +185,7 @@ FAULTS = {
     "first order only": Fault("exp", first_order, ("exp",)),
     "slope halved": Fault("sin", halved_rule("sin"), ("sin",)),
     "accumulation of a dot dropped": Fault((WorstCase, "sum_rounding"), rounding_of_fewer(lambda n: n - 1.001), ("dot", "conv")),
-    "cross term of a dot dropped": Fault((contraction, "_size"), lambda x, read: x.size, ("dot of one term",)),
+    "cross term of a dot dropped": Fault((bilinear, "Factor"), without_reach, ("dot of one term",)),
     "carry of a loop forgotten": Fault((control_flow, "_carried"), forgotten, ("scan", "fori_loop")),
     "steps taken as smooth": Fault("floor", own_error, ("floor",)),
     "uncertain end of a loop ignored": Fault((WorstCase, "forget"), lambda self, x, where: x, ("while on data",)),
@@ -212,7 +217,7 @@ FAULTS = {
     "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
     "quotients taken at one corner": Fault((integer_division, "_extremes"), lambda a, b: (lax.div(a.low, lax.max(b.low, jnp.ones_like(b.low))),) * 2, ("division in 8 bits", "division of integers")),
     "rounding to a whole number forgotten": Fault((integer_division, "_quotient_moves"), lambda *_, f=integer_division._quotient_moves: f(*_) - 1, ("division of integers",)),
-    "casts of operands and results forgotten": Fault((contraction, "arithmetic"), lambda *names, f=contraction.arithmetic: f(*names)._replace(operand=0.0, result=None), ("presets",)),
+    "casts of operands and results forgotten": Fault((bilinear, "arithmetic"), lambda *names, f=bilinear.arithmetic: f(*names)._replace(operand=0.0, result=None), ("presets",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 

@@ -97,7 +97,7 @@ class RuleModel(ErrorModel):
 
     @abc.abstractmethod
     def contract(self, a: Any, b: Any, bilinear: Any) -> Any:
-        """The error that a bilinear contraction makes of two factors of sizes and errors; see `rules.contraction`."""
+        """The error that a bilinear contraction makes of two factors of sizes and errors; see `rules.bilinear`."""
 
     @abc.abstractmethod
     def doubtful(self, a: Any, b: Any, shape: tuple[int, ...]) -> Any:

@@ -19,7 +19,7 @@ from precjax._rounding import format_of, less, maximum, minimum, plus, ratio, st
 from precjax.models._model import ErrorModel
 from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
-from precjax.rules.contraction import Bilinear, Factor, componentwise, normwise
+from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._rounding import largest, maximum, minus, plus
 from precjax.models._rules import RuleModel
-from precjax.rules.contraction import Bilinear, Factor, componentwise, normwise
+from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
 
 

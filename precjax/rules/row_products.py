@@ -20,7 +20,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, error_dtype, format_of, plus, times
 from precjax.rules.algorithms import preset
-from precjax.rules.contraction import roundings_of_products
+from precjax.rules.bilinear import roundings_of_products
 from precjax.rules.rows import norm_of, reached, rounded, row_rule
 
 

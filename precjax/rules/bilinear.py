@@ -1,0 +1,149 @@
+"""What matrix products and convolutions have in common: sums of products of two operands' numbers.
+
+Theorem (Higham section 3.5; Jeannerod and Rump 2013: n u for any order, with or without FMA): for y = sum_k a_k b_k
+    over n terms,
+    |computed - exact| <= sum_k (|a*| e_b + |b'| e_a) + n u sum_k |a'| |b'|,   |a*| <= |a| + e_a,  |a'| <= |a| + r_a,
+r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
+    both inexact:  A (e_b + n u B) + e_a B + ...: two products, A * (e_b + n u B) + e_a * B,
+    one exact:     (e_a + n u A) * |b|: one product.
+Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that
+norms of rows and columns, or of patches, are all that is computed: of sizes and of errors apart, since |x + y|_2 <=
+|x|_2 + |y|_2. So each is computed once, however many products read it, from arrays that are stored anyway.
+
+Complex numbers: both parts of y are sums of 2 n real products, so that, with hypot(|ac| + |bd|, |ad| + |bc|) <= sqrt(2)
+|x| |y|, the modulus of the error is at most 2 sqrt(2) n u sum_k |a'| |b'|. A convolution may be three real ones (Gauss;
+Higham section 23.2.4), of sums of parts: their roundings add up to 4 (n + 1) u sum_k |a'| |b'|, and one u more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from precjax import platforms
+from precjax._annotated import Annotated
+from precjax._ball import Ball
+from precjax._rounding import dtype_of, error_dtype, format_of, magnitude, plus, stored, times
+from precjax.rules.algorithms import Arithmetic, arithmetic
+
+
+class Bilinear(NamedTuple):
+    """A contraction of non-negative arrays.
+
+    Attributes:
+        product: the contraction itself.
+        norms: (2-norms of a over what is summed, laid out to broadcast against the result; the same for b); None where
+            there are none, and the contraction itself must do.
+        terms: how many products are summed.
+        roundings: how many roundings a product meets until it is part of the sum: as many as there are terms, if the
+            numbers are real.
+        arithmetic: in which formats; operands may be rounded before, and the sum more than once.
+    """
+
+    product: Callable[[Any, Any], Any]
+    norms: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None
+    terms: int
+    roundings: int
+    arithmetic: Arithmetic
+
+
+class Factor(NamedTuple):
+    """What is contracted for an operand x with error e: `of_error` e + `of_size` |x| + `floor`.
+
+    Attributes:
+        ball: the operand.
+        of_error: 0 if it is exact.
+        of_size: 0 for the error alone.
+        floor: what subnormal operands may lose, where they are read as 0 or cast.
+    """
+
+    ball: Ball
+    of_error: float
+    of_size: float = 0.0
+    floor: float = 0.0
+
+    def joined(self, model: Any) -> Any:
+        """As one array, errors and sizes joined as the model joins errors."""
+        size = plus(times(self.ball.size, self.of_size), self.floor or None) if self.of_size else None
+        return model.join(times(self.ball.error, self.of_error) if self.of_error else None, size)
+
+    def norm(self, of: Callable[[Any], Any], terms: int) -> Any:
+        """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array."""
+        x = self.ball
+        size = x.size if x.is_complex else jnp.asarray(x.value, x.dtype)
+        return plus(
+            times(of(stored(x.error)), self.of_error) if self.of_error else None,
+            times(of(size), self.of_size) if self.of_size else None,
+            self.floor * math.sqrt(terms) or None,
+        )
+
+
+def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
+    """a * b itself; the caller makes up for its rounding."""
+    return bilinear.product(a, b)
+
+
+def normwise(left: Any, right: Any) -> Any:
+    """|a|_2 |b|_2, given both; the caller makes up for its rounding."""
+    return lax.mul(*jnp.broadcast_arrays(left, right))
+
+
+def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
+    """The theorem above, for any model's way to join errors and to round sums."""
+    dtype = error_dtype(out.dtype)
+    rounding, of_result, once_more = _roundings(model, bilinear, out.dtype)
+    a, b = (model.ball(x, dtype) for x in operands)
+    lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
+    exact, cast = lost / rounding, bilinear.arithmetic.lost / rounding
+    whole_a, whole_b = (Factor(x, x.spread, 1.0, cast + (exact if x.exact else 0.0)) for x in (a, b))
+    moved_a, moved_b = (_moved(x, rounding) for x in (whole_a, whole_b))
+    if a.exact:
+        bound = model.contract(whole_a, moved_b, bilinear)
+    elif b.exact:
+        bound = model.contract(moved_a, whole_b, bilinear)
+    else:
+        both = (whole_a, moved_b), (Factor(a, 1.0), whole_b)
+        bound = model.join(*(model.contract(*factors, bilinear) for factors in both))
+    final = times(magnitude(out, dtype), of_result) if of_result else None
+    kept = bilinear.arithmetic.result
+    vanished = None if kept is None else model.underflow(kept)
+    return model.total(
+        out, bound, final, vanished, ulps=once_more, steps=bilinear.terms + 16, flushed=4 * bilinear.terms
+    )
+
+
+def _roundings(model: Any, bilinear: Bilinear, dtype: Any) -> tuple[float, float, float]:
+    """Per unit of every product's size, per unit of the result's, and ulps of the result once it is summed."""
+    how = bilinear.arithmetic
+    rounding, of_result = model.sum_rounding(bilinear.roundings + 1, how.sums)
+    if how.operand:
+        first = model.rounding(1.0) * how.operand
+        rounding = model.join(rounding, first, first) + how.operand**2
+    before = 0.0 if how.result is None else model.unit(how.result) / model.unit(dtype)
+    return rounding, of_result, before + (1.0 if how.sums != dtype else 0.0)
+
+
+def roundings_of_products(
+    model: Any, operands: Sequence[Annotated], dtype: Any, terms: int, precision: Any
+) -> tuple[float, float]:
+    """Of a sum of so many products in the worst case: per unit of their sizes, and ulps once it is summed."""
+    rounding, _, once_more = _roundings(model, on_platform(None, None, terms, terms, precision, operands, dtype), dtype)
+    return rounding, once_more
+
+
+def _moved(whole: Factor, rounding: float) -> Factor:
+    """The error, and the rounding of the sum on the whole: e + r (|x| + reach)."""
+    x, of_error, of_size, floor = whole
+    return Factor(x, 0.0 if x.exact else 1.0 + rounding * of_error, rounding * of_size, rounding * floor)
+
+
+def on_platform(
+    product: Any, norms: Any, terms: int, roundings: int, precision: Any, operands: Sequence[Annotated], out: Any
+) -> Bilinear:
+    """With the arithmetic of the platform, which goes by the formats of the operands and of the result."""
+    found = arithmetic(precision, out, *(dtype_of(x.value) for x in operands[:2]))
+    return Bilinear(product, norms, terms, math.ceil(roundings * found.units), found)
