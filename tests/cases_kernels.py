@@ -36,6 +36,6 @@ def matmul(a, b):
 
 
 CASES = [
-    Case("kernel", elementwise, numbers((5, 4), wide=False), ("float32",)),
+    Case("kernel", elementwise, numbers((5, 4), wide=False), ("float32",), rare=("float32",)),
     Case("kernel of a product", matmul, numbers((4, 6), (6, 4), wide=False), ("float32", "float64"), rare=("float32", "float64")),
 ]

@@ -1,4 +1,4 @@
-"""Pallas kernels: those that JAX compiles are refused, wherever they stand; those that it interprets are not."""
+"""Pallas kernels: those that JAX compiles are refused, those that it interprets are tracked."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,9 @@ from cases_kernels import elementwise
 from jax.experimental import pallas as pl
 
 import precjax
+from precjax.testing import check_rule
 
-X = jnp.linspace(-1, 1, 8).reshape(2, 4)
+X = jnp.linspace(-1, 1, 20).reshape(5, 4)
 
 
 def double(x_ref, o_ref):
@@ -32,3 +33,5 @@ def test_compiled_kernels_can_be_done_without():
 
 def test_interpreted_kernels_are_tracked():
     assert precjax.missing_rules(elementwise)(X) == []
+    run = check_rule(elementwise, precjax.Tracked(X, jnp.full_like(X, 1e-3)), modes=("jit",), points=1)
+    assert run.tightness.max() < 3
