@@ -6,6 +6,7 @@ Everything here is either a name that moved between JAX 0.10 and 0.12, or a piec
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -237,6 +238,25 @@ def defined(eqn: Any) -> Any:
     name = f"_{eqn.primitive.name}_impl"
     body = next(getattr(module, name) for module in (bcoo, bcsr, coo, csr) if hasattr(module, name))
     return jax.make_jaxpr(lambda *operands: body(*operands, **eqn.params))(*(v.aval for v in eqn.invars))
+
+
+def interpreted_kernel(eqn: Any) -> Any:
+    """The ordinary program that JAX runs for a Pallas kernel with interpret=True; None if it compiles the kernel."""
+    if eqn.params["interpret"] is not True:
+        return None
+    from jax._src.pallas import hlo_interpreter  # such an equation has loaded it already
+
+    params = {name: value for name, value in eqn.params.items() if name != "interpret"}
+    run = functools.partial(hlo_interpreter.pallas_call_hlo_interpret, **params)
+    return jax.make_jaxpr(run)(*(v.aval for v in eqn.invars))
+
+
+def inner_programs(eqn: Any) -> list[Any]:
+    """The jaxprs that an equation runs: its own, or the one that stands for a kernel."""
+    if eqn.primitive.name != "pallas_call":
+        return inner_jaxprs(eqn)
+    kernel = interpreted_kernel(eqn)
+    return [] if kernel is None else [kernel]
 
 
 def inner_jaxprs(eqn: Any) -> list[Any]:

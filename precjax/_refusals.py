@@ -10,8 +10,10 @@ _REASONS = {
         dot_product_attention_fwd_wrapper dot_product_attention_bwd dot_product_attention_bwd_wrapper
         dot_product_attention_fp8_fwd dot_product_attention_fp8_fwd_wrapper dot_product_attention_fp8_bwd
         dot_product_attention_fp8_bwd_wrapper mosaic_gpu_p tpu_custom_call""",
+    "it is a compiled kernel; call it with interpret=True, or track the function that it replaces": """
+        pallas_call""",
     "it is a hand-written kernel; track the function that it replaces, or certify it with model='certified'": """
-        pallas_call core_map mpmd_map""",
+        core_map mpmd_map""",
     "it stands inside of hand-written kernels only": """
         _copysign add_dependency all_reduce_ffs all_reduce_population_count async_copy_scales_to_tmem
         async_copy_smem_to_tmem async_copy_sparse_metadata_to_tmem async_load async_prefetch async_store_smem

@@ -36,7 +36,7 @@ def of_floats(x, y):
 def division():
     """Only in the first and the last do divisors keep away from 0."""
     yield Case("division of integers", divided, away_from_zero, ("float32",))
-    yield Case("division in 8 bits", divided, anything("int8", -128, 127), ("float32",), unbounded=True)
+    yield Case("division in 8 bits", divided, anything("int8", -128, 127), ("float32",), unbounded=True, rare=("float32",))
     yield Case("division without signs", divided, anything("uint8", 0, 255), ("float32",), unbounded=True, rare=("float32",))
     yield Case("division of large integers", divided, anything("int32", -(2**31), 2**31 - 1), ("float32",), unbounded=True, rare=("float32",))
     yield Case("division of computed integers", of_floats, lambda d: (d.numbers(N, wide=False), d.numbers(N, wide=False)), ("float32",), unbounded=True, rare=("float32",))

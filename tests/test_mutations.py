@@ -222,6 +222,9 @@ FAULTS = {
 }
 
 
+SLOW = ("complex qr", "complex lu", "complex cholesky", "igammac", "exponentials of two masks", "division in 8 bits", "division of integers")
+
+
 @pytest.fixture
 def fresh(monkeypatch):
     """No transformed program survives a fault, before or after."""
@@ -232,8 +235,8 @@ def fresh(monkeypatch):
 
 
 def row_marks(row, rows):
-    """One row per fault, but for complex factorizations, which take seconds to compile."""
-    return [pytest.mark.long] * (row in ("complex qr", "complex lu", "complex cholesky") or row != rows[0])
+    """One row per fault, but for those that take seconds to compile."""
+    return [pytest.mark.long] * (row in SLOW or row != rows[0])
 
 
 @pytest.mark.parametrize(

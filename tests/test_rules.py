@@ -11,6 +11,7 @@ import cases_arrays
 import cases_complex
 import cases_division
 import cases_elementwise
+import cases_kernels
 import cases_linalg
 import cases_order
 import cases_patterns
@@ -26,7 +27,7 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_linalg, cases_order, cases_special, cases_sparse, cases_state)
+TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_special, cases_sparse, cases_state)
 CASES = [case for table in TABLES for case in table.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.sparse import bcoo
 
+from precjax import _jax_compat as compat
 from precjax._judge.point import Point
 from precjax._judge.window import windows
 
@@ -47,6 +48,12 @@ def sparse(eqn, points, run):
     return run(
         jax.make_jaxpr(lambda *operands: body(*operands, **eqn.params))(*(var.aval for var in eqn.invars)), points
     )
+
+
+@control_flow("pallas_call")
+def kernel(eqn, points, run):
+    """A kernel that JAX interprets: the loop over its grid that it lowers to."""
+    return run(compat.interpreted_kernel(eqn), points)
 
 
 @control_flow("custom_linear_solve")

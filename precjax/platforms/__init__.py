@@ -3,7 +3,8 @@
 `cpu.csv` holds, per elementary function and format, the largest error in units of unit_roundoff times a scale:
 ``value`` |f|, ``value_x`` |f| (1 + |x|), ``upper_tail`` |f| (1 + max(x, 0)**2), ``value_log`` |f| (1 + |log|x||),
 ``conditioned`` |f| + |x f'(x)|, ``reciprocal`` |f|, and 1 / largest for what overflows before it is inverted,
-``near_largest`` |f|, four times that next to overflow; scales of special functions are named after them, and stated in
+``near_largest`` |f|, four times that next to overflow; ``iterated`` what a series or fraction adds, see
+`precjax.rules.exponents`; scales of other special functions are named after them, and stated in
 `precjax.rules.accuracy` and beside their rules. A narrow format without a figure computes in float32, and rounds once
 more (checked over all numbers, for functions of one). A row with a version under ``before`` replaces the general one
 for older jaxlibs. The figures are maxima over all 2**32 float32 numbers, all 2**16 of each 16-bit format, and about 3

@@ -90,6 +90,15 @@ def high_level(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotate
     return _with_derivative_of(model, eqn, operands, interpret(model, closed, operands))
 
 
+@control("pallas_call")
+def kernel(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
+    """With interpret=True the loop over its grid that JAX runs; a compiled kernel has no rule."""
+    program = compat.interpreted_kernel(eqn)
+    if program is None:
+        return [Annotated(value, error) for value, error in model.apply(eqn, operands)]
+    return _with_derivative_of(model, eqn, operands, interpret(model, program, operands))
+
+
 @control("run_state")
 def run_state(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A function of refs, interpreted in place as one of their values."""

@@ -57,7 +57,8 @@ def gamma_rounding(model: Any, found: Rounding, a: Interval, x: Interval) -> Any
     of_log, of_lgamma = (_factor(model, name, a) for name in ("log", "lgamma"))
     powers = plus(times(a.high, log_size(x), of_log + 3.0), times(x.high, 2.0))
     size = plus(powers, _lgamma_terms(_lgamma_size(a), of_lgamma, 1.0))
-    ended = where(less(x.high, lax.max(a.low, jnp.ones_like(a.low))), 0.0, times(reciprocal(x.low), _ENDED))
+    ones = jnp.ones_like(a.low)
+    ended = where(less(x.high, lax.max(a.low, ones)), 0.0, times(reciprocal(lax.max(x.low, ones)), _ENDED))
     iterated = times(plus(lax.sqrt(a.high), 1.0, ended), found.unit)
     return _relative(model, size, iterated, touches(x.low, x.high))
 

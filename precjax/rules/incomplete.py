@@ -98,7 +98,7 @@ def _gamma(model: Any, name: str, operands: Sequence[Annotated], out: Any) -> An
 
 
 def _far_right(a: Interval, x: Interval) -> Any:
-    """Upper bound of 1 - F: by Chernoff (a / x)**a exp(x - a) > exp(0.4 x) times smaller than 1 from x = 4 a on."""
+    """Upper bound of 1 - F: by Chernoff (x / a)**a exp(a - x), at most exp(-0.4 x) from x = 4 a on; 1 before that."""
     far = lax.le(times(a.high, 4.0), x.low)
     return where(far, lax.exp(times(maximum(x.low, 0.0), -0.399)), jnp.ones_like(x.low))
 
