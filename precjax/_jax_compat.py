@@ -110,6 +110,12 @@ def unreduced(aval: Any) -> bool:
     return bool(getattr(getattr(sharding, "spec", None), "unreduced", None) or getattr(kind, "unreduced", None))
 
 
+def dtypes(eqn: Any) -> list[Any]:
+    """The dtypes of the operands and results of an equation that have one."""
+    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    return [aval.dtype for aval in avals if hasattr(aval, "dtype")]
+
+
 def device_axes() -> Any:
     """The named axes and the mesh in whose context the program is traced; hashable."""
     return tuple(private_core.get_axis_env().axis_sizes.items()), jax.sharding.get_abstract_mesh()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._refusals import REFUSED
 
 Rule = Callable[..., Any]
@@ -92,7 +93,8 @@ def reason_against(eqn: Any) -> str | None:
     name = eqn.primitive.name
     if any(compat.unreduced(v.aval) for v in (*eqn.invars, *eqn.outvars)):
         return "it holds an unreduced array, whose sum over devices is taken later, where no rule sees it"
-    return _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
+    reason = _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
+    return reason or platforms.current().reason_against(name, compat.dtypes(eqn))
 
 
 def is_users(rule: Rule) -> bool:

@@ -175,7 +175,7 @@ class RuleModel(ErrorModel):
             return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
         rule = find(eqn.primitive.name, _is_complex(eqn))
         errors = rule(self, operands, outs, **eqn.params)
-        return [(v, None if e is None else same_type(e, v)) for v, e in zip(outs, errors, strict=True)]
+        return [(v, None if e is None else same_type(_sure(e), v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(
         self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
@@ -184,7 +184,7 @@ class RuleModel(ErrorModel):
         complex_ = any(jnp.issubdtype(dtype_of(x.value), jnp.complexfloating) for x in (*operands, *results))
         rule = find(name, complex_)
         errors = rule and rule(self, operands, [x.value for x in results], **params)
-        return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
+        return [x._replace(error=_sure(e)) for x, e in zip(results, errors, strict=True)] if errors else results
 
     def supports(self, eqn: Any) -> bool:
         """Whether there is a rule that holds for the equation: for complex numbers, if there are any."""
@@ -231,9 +231,13 @@ class RuleModel(ErrorModel):
         return plus(self.join(moved, rounding), underflow)
 
 
+def _sure(error: Any) -> Any:
+    """The bound, enlarged by what the platform may lose where it computes bounds themselves."""
+    return times(error, 1.0 + platforms.current().slack)
+
+
 def _is_complex(eqn: Any) -> bool:
-    dtypes = [getattr(v.aval, "dtype", None) for v in (*eqn.invars, *eqn.outvars)]
-    return any(d is not None and jnp.issubdtype(d, jnp.complexfloating) for d in dtypes)
+    return any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in compat.dtypes(eqn))
 
 
 def _no_error(value: Any) -> Any:
