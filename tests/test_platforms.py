@@ -6,6 +6,7 @@ import measure_ulps
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend import core as jex
 
 import precjax
 from precjax import platforms
@@ -135,13 +136,16 @@ def test_figures_of_the_user():
 
 
 def test_an_assumption_ends_with_its_block():
-    """What was compiled inside does not serve outside, nor in an inner jit; a reference on the CPU is the CPU's."""
+    """What was made inside does not serve outside, nor in an inner jit; a reference on the CPU is the CPU's."""
     inner = jax.jit(lambda x: jnp.exp(x) * 3)
+    again = jex.jaxpr_as_fun(jax.make_jaxpr(inner)(1.0))  # the same inner jaxpr each time
     compiled, certified = jax.jit(precjax.track(inner)), precjax.track(inner, model=precjax.Certified(device="cpu"))
-    before, proved = float(compiled(1.0).error), float(certified(1.0).error)
+    before, proved = float(compiled(1.0).error), float(certified(1.0).radius)
+    assert float(precjax.track(again)(1.0).error[0]) == before
     with platforms.assumed("gpu"):
         assert float(compiled(1.0).error) > 1.5 * before
-        assert float(certified(1.0).error) == proved
+        assert float(precjax.track(again)(1.0).error[0]) > 1.5 * before
+        assert float(certified(1.0).radius) == proved
         assert float(precjax.mean_value(inner)(1.0).error) == float(precjax.track(inner)(1.0).error)
     assert float(compiled(1.0).error) == before and platforms.current().name == "cpu"
 
@@ -166,3 +170,14 @@ def test_a_table_that_was_written_is_read(tmp_path, monkeypatch):
     assert not platforms._rows(tmp_path / f"{jax.default_backend()}_complex.csv")
     with pytest.raises(FileExistsError):
         measure_ulps.write({})
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_every_number_of_16_bits_is_within_the_table(dtype):
+    x = np.arange(2**16, dtype=np.uint16).view(dtype)
+    names = sorted(measure_ulps.FUNCTIONS.keys() - measure_ulps.OF_TWO)
+    functions = [getattr(lax, name, None) or getattr(jnp, name) for name in names]
+    for name, got in zip(names, jax.jit(lambda x: [f(x) for f in functions])(x), strict=True):
+        accuracy = platforms.platform("cpu").accuracy(name, dtype)
+        largest, place = measure_ulps.worst(name, dtype, (x,), np.asarray(got), accuracy)
+        assert largest <= accuracy.factor, (name, largest, place)
