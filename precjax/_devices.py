@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._rounding import never_nan
+
+Groups = Sequence[Sequence[int]] | None
 
 _COMMUNICATE = frozenset({
     "psum", "psum_invariant", "pmax", "pmin", "reduce_scatter", "all_gather", "all_gather_invariant", "all_to_all",
@@ -50,6 +52,40 @@ def _placed(x: Annotated, sharding: Any) -> Annotated:
         return lax.with_sharding_constraint(leaf, sharding) if np.shape(leaf) == np.shape(x.value) else leaf
 
     return x._replace(value=place(x.value), error=jax.tree.map(place, x.error))
+
+
+class Axes(NamedTuple):
+    """What a reducing collective reduces over.
+
+    Attributes:
+        names: axes of devices.
+        positions: axes of the array: what vmap makes of a named axis.
+        groups: which devices along the named axes belong together; None for all.
+    """
+
+    names: tuple[Any, ...]
+    positions: tuple[int, ...]
+    groups: Groups
+
+    @classmethod
+    def of(cls, axes: Any, groups: Groups) -> Axes:
+        """The axes of an equation, one or many."""
+        return cls(*compat.named_axes(axes), groups)
+
+    def sum(self, x: Any) -> Any:
+        """As the primitive sums values."""
+        x = lax.reduce_sum(x, self.positions)
+        return lax.psum(x, self.names, axis_index_groups=self.groups) if self.names else x
+
+    def largest(self, x: Any) -> Any:
+        """The maximum, in the same way."""
+        x = lax.reduce_max(x, self.positions)
+        return lax.pmax(x, self.names, axis_index_groups=self.groups) if self.names else x
+
+    def best(self, x: Any) -> Any:
+        """The maximum, in the place of each of the numbers compared."""
+        kept = [i for i in range(x.ndim) if i not in self.positions]
+        return lax.broadcast_in_dim(self.largest(x), x.shape, kept)
 
 
 def added(axes: Any, groups: Any, shape: Sequence[int]) -> int:
