@@ -21,6 +21,7 @@ import numpy as np
 import zoo
 from flint import arb
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -197,6 +198,28 @@ def named_axes_of_vmap():
     inside = jax.vmap(precjax.track(f), axis_name="i")(x)
     for ours, theirs in zip(inside.error, precjax.track(jax.vmap(f, axis_name="i"))(x).error, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@check
+def placements_are_judged():
+    """What only places arrays, or casts their types, places their errors: constraints, resharding, pcast."""
+
+    def constrained(x):
+        y = lax.with_sharding_constraint(x / 3, NamedSharding(MESH, P("y")))
+        return with_layout_constraint(y * 3, Layout((1, 0)))
+
+    def cast(a, w):
+        return a * lax.pcast(w / 3, ("x", "y"), to="varying"), lax.pcast(w * 3, "y", to="varying")
+
+    x, w = ball(numbers(14, 8, 4)), ball(numbers(15, 2, 2))
+    judged(jax.jit(constrained), x)
+    judged(mapped(cast, True, (BY_BLOCKS, P(None, "y")), (BY_BLOCKS, P())), x, w)
+    with jax.set_mesh(EXPLICIT):
+        placed = jax.tree.map(lambda leaf: jax.device_put(leaf, BY_BLOCKS), x)
+        judged(lambda x: jax.sharding.reshard(jax.sharding.reshard(x / 3, P(None, "y")) * 3, P("y")), placed)
+    # No CPU runs this one; its error goes where its value goes.
+    sent = mapped(lambda a: lax.pbroadcast(a / 3, "x", 2), False, BY_BLOCKS)
+    assert str(jax.make_jaxpr(precjax.track(sent))(x)).count("pbroadcast[") == 2
 
 
 @check
