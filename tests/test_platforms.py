@@ -10,6 +10,7 @@ from jax.extend import core as jex
 
 import precjax
 from precjax import platforms
+from precjax.rules import arithmetic, softmax
 from precjax.testing import assert_encloses, exact
 
 
@@ -73,11 +74,12 @@ def test_results_may_be_as_far_off_as_published(name, function, ulps):
         assert np.median(tightness) < 4
 
 
-def test_quotients_of_a_gpu_are_rounded_twice_over(gpu):
+def test_quotients_of_a_gpu():
     """To within two units in the last place, by a power of two as well."""
     x = jnp.asarray(np.random.default_rng(1).uniform(0.3, 3, 40), jnp.float32)
     for f in (lambda x: 1.7 / x, lambda x: x / 3, lambda x: x / 2, lambda x: x**-1, lambda x: x / jnp.sqrt(x + 1)):
-        right, error = precjax.track(f)(x)
+        with platforms.assumed("gpu"):
+            right, error = precjax.track(f)(x)
         off = np.float32(right + 2 * np.spacing(np.asarray(right)).astype(np.float64))
         assert_encloses((off, error), exact(f, x))
 
@@ -92,6 +94,31 @@ def test_a_softmax_of_a_tpu():
     e *= 1 + 64.5 * 2.0**-23 * draw.choice([-1, 1], e.shape)
     off = np.float32(e / e.sum(-1, keepdims=True))
     assert 1 <= np.median(assert_encloses((off, error), exact(lambda x: jax.nn.softmax(x, -1), x))) < 20
+
+
+def terms_of_the_cpu(model, *arguments):
+    with platforms.where_measured("cpu"):
+        return TERMS_OF(model, *arguments)
+
+
+TERMS_OF = softmax.terms_of
+FAULTS = {
+    "units taken for roundoffs": (platforms, "UNITS", 1.0, lambda: test_results_may_be_as_far_off_as_published("tpu 7x", jnp.sin, 3.5)),
+    "quotients rounded once": (arithmetic, "quotient_rounding", lambda model, dtype: 1.0, test_quotients_of_a_gpu),
+    "exponentials of a softmax as of a CPU": (softmax, "terms_of", terms_of_the_cpu, test_a_softmax_of_a_tpu),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_seen(fault, monkeypatch):
+    module, name, by, test = FAULTS[fault]
+    monkeypatch.setattr(module, name, by)
+    platforms._documented.cache_clear()
+    try:
+        with pytest.raises(AssertionError, match="times the error"):
+            test()
+    finally:
+        platforms._documented.cache_clear()
 
 
 REFUSED = {
