@@ -73,8 +73,8 @@ def mean_value(
 
     Guarantee:
         |value - exact| <= error, as under the worst case, for every execution in which an equation has one value for
-        all that read it (contracted products, and what else `precjax` knows XLA to merge, excepted). On a platform that
-        is `assumed`, the bound of the worst case.
+        all that read it (contracted products, and what else `precjax` knows XLA to merge, excepted). On another
+        platform than a CPU, the bound of the worst case.
 
     Raises:
         TypeError: if `f` is not callable.
@@ -117,7 +117,7 @@ def _bounded(
             f"mean_value: the results hold {count} rounded numbers, more than outputs={outputs}, and a gradient is "
             f"taken of each. Bound fewer of them, vmap over points, or allow more with outputs={count}"
         )
-    known = platforms.current().measured  # local errors are those of what XLA was seen to do
+    known = platforms.current().studied  # local errors are those of what XLA was seen to do
     program = TappedProgram(model, inlined(closed, turns), arguments) if count and known else None
     if program is None or not program.taps:
         return results

@@ -75,7 +75,7 @@ class Platform(NamedTuple):
         flushing: dtypes whose subnormal operands and results may be taken as 0.
         products: precision -> `Product`.
         merges_constants: whether plain programs compute (x + c) + d as x + (c + d): jaxlib 0.10.2 does, 0.12 does not.
-        measured: whether its figures were measured, so that rules that know its algorithms hold.
+        studied: whether rules that know its algorithms and libraries, beside its figures, hold.
         slack: what bounds may lose besides, relative, as they are computed there themselves.
     """
 
@@ -84,7 +84,7 @@ class Platform(NamedTuple):
     flushing: frozenset[str]
     products: dict[str, Product]
     merges_constants: bool
-    measured: bool = True
+    studied: bool = True
     slack: float = 0.0
 
     def accuracy(self, primitive: str, dtype: Any) -> Accuracy | None:
@@ -100,14 +100,12 @@ class Platform(NamedTuple):
 
     def reason_against(self, name: str, dtypes: list[Any]) -> str | None:
         """Why nothing is known of a primitive of these dtypes here; None where its rule holds."""
-        if self.measured:
+        if self.studied:
             return None
         unknown = _needing_figures() - {primitive for primitive, _ in self.table}
         if name in unknown and any(map(is_inexact, dtypes)):
-            return (
-                f"its accuracy on platform {self.name!r} is not documented; if you know it, say so: "
-                f"precjax.platforms.assumed({self.name!r}, ulps={{{name!r}: ...}})"
-            )
+            say = f"; if you know it, say so: precjax.platforms.assumed({self.name!r}, ulps={{{name!r}: ...}})"
+            return f"its accuracy on platform {self.name!r} is not known{'' if _has_table(self.name) else say}"
         return _documents.reason_against(name, dtypes, self.name)
 
     def read_loss(self, dtype: Any) -> float:
@@ -145,7 +143,7 @@ def assumed(name: str, *, ulps: Mapping[str, float] | None = None) -> contextlib
 
     Raises:
         UnknownPlatformError: if nothing is documented of the platform, or if it was measured.
-        ValueError: if a figure is no number of at least 1/2.
+        ValueError: if `ulps` names no primitive that needs a figure, or no number of at least 1/2.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -162,7 +160,9 @@ def assumed(name: str, *, ulps: Mapping[str, float] | None = None) -> contextlib
         why = "was measured: its bounds need no assumption" if _has_table(name) else "has no documents here"
         raise UnknownPlatformError(f"platform {name!r} {why}; assumed(...) knows {known}")
     for primitive, figure in (ulps or {}).items():
-        if not 0.5 <= float(figure) < float("inf"):
+        if primitive not in _needing_figures():
+            raise ValueError(f"ulps: {primitive!r} is none of {', '.join(sorted(_needing_figures()))}")
+        if not 0.5 <= figure < float("inf"):
             raise ValueError(f"ulps={{{primitive!r}: {figure!r}}}: expected a number of at least 0.5, correct rounding")
     return _ASSUMED((name, tuple(sorted((ulps or {}).items()))))
 
@@ -208,7 +208,7 @@ def platform(name: str) -> Platform:
             f"tests/measure_ulps.py --write writes platforms/{name}.csv"
         )
     table = _rows(_file(f"{name}.csv")) | _rows(_file(f"{name}_complex.csv"))
-    return Platform(name, table, _FLUSHING, products(name), compat.jaxlib_before("0.12"))
+    return _platform(name, table, products(name), studied=name == "cpu")
 
 
 @functools.cache
@@ -219,12 +219,16 @@ def _documented(name: str, more: tuple[tuple[str, float], ...]) -> Platform:
         figures |= {(primitive, dtype): 2.0 * ulps for dtype in ("float32", "float64", "bfloat16", "float16")}
     scales = {primitive: "reciprocal" for primitive, _ in figures if primitive == "logistic"}
     table = {key: Accuracy(factor, scales.get(key[0], "value")) for key, factor in figures.items()}
-    merges, slack = compat.jaxlib_before("0.12"), _documents.slack(figures)
-    return Platform(name, table, _FLUSHING, products(name.partition(" ")[0]), merges, measured=False, slack=slack)
+    return _platform(name, table, products(name.partition(" ")[0]), studied=False)
 
 
-# float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
-_FLUSHING = frozenset({"float32", "float64", "bfloat16"})
+def _platform(
+    name: str, table: dict[tuple[str, str], Accuracy], product: dict[str, Product], studied: bool
+) -> Platform:
+    # float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
+    flushing = frozenset({"float32", "float64", "bfloat16"})
+    slack = 0.0 if studied else _documents.slack({key: accuracy.factor for key, accuracy in table.items()})
+    return Platform(name, table, flushing, product, compat.jaxlib_before("0.12"), studied, slack)
 
 
 @functools.cache

@@ -25,11 +25,11 @@ UNITS = 3.0  # unit roundoffs for a documented unit in the last place: two, and 
 _OPERATIONS = 16  # of the platform's quotients and roots that a bound is made of, more than any rule takes
 
 _ALGORITHMS = {
-    "its matrices are factored and solved by other libraries": """
+    "other libraries than those that were studied compute it": """
         triangular_solve custom_linear_solve tridiagonal_solve symmetric_product cholesky cholesky_update eig lu slogdet
         det qr householder_product ormqr geqrf eigh svd fft""",
     "it may be approximate": "approx_top_k",
-    "its formula was measured only on CPUs": """
+    "its formula was measured on CPUs only": """
         cumlogsumexp lgamma digamma polygamma zeta igamma igammac igamma_grad_a regularized_incomplete_beta
         random_gamma_grad""",
 }
