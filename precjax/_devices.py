@@ -31,6 +31,7 @@ _COMMUNICATE = frozenset({
 def same_type(error: Any, value: Any) -> Any:
     """The error, varying along the axes of devices along which its value does, and sharded as it is.
 
+    The error of a value that has yet to be summed over devices is that of the sum.
     Along an axis along which the value is the same for all devices, an error that is not is replaced by the largest.
     """
     of_error, of_value = compat.varying(error), compat.varying(value)
@@ -38,8 +39,14 @@ def same_type(error: Any, value: Any) -> Any:
         error = lax.pmax(never_nan(error), tuple(sorted(more)))
     if fewer := of_value - of_error:
         error = lax.pcast(error, tuple(sorted(fewer)), to="varying")
-    explicit = compat.explicit_sharding(value)
+    explicit = compat.reduced(compat.explicit_sharding(value))
     return error if explicit in (None, compat.explicit_sharding(error)) else jax.sharding.reshard(error, explicit)
+
+
+def whole(value: Any) -> Any:
+    """The array itself, or the sum over devices that it has yet to be."""
+    explicit = compat.explicit_sharding(value) if compat.unreduced(jax.typeof(value)) else None
+    return value if explicit is None else jax.sharding.reshard(value, compat.reduced(explicit))
 
 
 def placed(xs: Sequence[Annotated], shardings: Sequence[Any]) -> list[Annotated]:

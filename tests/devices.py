@@ -251,7 +251,7 @@ def gradients_of_maps():
 
 @check
 def explicit_meshes():
-    """Errors have the shardings of their values, in loops and products too; a sum that is left for later is refused."""
+    """Errors have the shardings of their values, in loops and products too."""
 
     def f(w, x):
         h = jax.nn.softmax(jnp.tanh(x @ w) / (1 + w.sum() ** 2), -1)
@@ -264,15 +264,43 @@ def explicit_meshes():
         tracked = precjax.track(f)(*placed)
         for value, error in zip(*tracked, strict=True):
             assert error.sharding == value.sharding, (error.sharding, value.sharding)
-        left = lambda w, x: jnp.einsum("ij,jk->ik", w, x, out_sharding=P(unreduced={"x"}))  # noqa: E731
-        cut = jax.device_put(x.T, P(None, "x")), jax.device_put(x, P("x"))
-        try:
-            precjax.track(left)(*cut)
-        except precjax.MissingRuleError as error:
-            assert "unreduced" in str(error)
-        else:
-            raise AssertionError("an unreduced product was not refused")
     assert np.isfinite(tracked.error[0]).all()
+
+
+@check
+def sums_left_for_later():
+    """A product's bound is that of the sum, whenever it is taken; what rounds parts of unknown sizes is refused."""
+    left = lambda a, b: jnp.einsum("ij,jk->ik", a, b, out_sharding=P(unreduced={"x"}))  # noqa: E731
+    whole = lambda x: jax.sharding.reshard(x, P())  # noqa: E731
+    loss = lambda w, x: jnp.sum(jnp.square(jnp.einsum("ij,jk->ik", x, w)))  # noqa: E731
+    later = lambda a, b: whole(jax.jit(left)(a / 3, b).T)  # noqa: E731
+    at_once = lambda a, b: jnp.einsum("ij,jk->ki", a / 3, b, out_sharding=P())  # noqa: E731
+    with jax.set_mesh(EXPLICIT):
+        a, x = jax.device_put(numbers(16, 4, 8), P(None, "x")), jax.device_put(numbers(17, 8, 3), P("x"))
+        w = jax.device_put(numbers(18, 3, 2), P(reduced={"x"}))
+        judged(later, a, x)
+        judged(later, *(jax.tree.map(jax.device_put, ball(v), precjax.Tracked(v.sharding, v.sharding)) for v in (a, x)))
+        judged(lambda w, x: whole(jax.grad(loss)(w, x)), w, x)
+        for model in ("worst_case", "probabilistic"):
+            ours, theirs = (precjax.track(f, model=model)(a, x).error for f in (later, at_once))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+        parts = precjax.track(left)(a, x)
+        assert parts.value.sharding.spec.unreduced and not parts.error.sharding.spec.unreduced
+        plain, both = (communications(jax.jit(f).lower(a, x).compile()) for f in (later, precjax.track(later)))
+        assert both["all-reduce"] <= 2 * plain["all-reduce"], (plain, both)
+        narrow = jnp.bfloat16
+        for f, arguments in {
+            lambda a, x: left(a, x) + left(a, x): (a, x),
+            lambda a, x: left(a.astype(narrow), x.astype(narrow)): (a, x),
+            whole: (parts.value,),
+        }.items():
+            try:
+                precjax.track(f)(*arguments)
+            except precjax.MissingRuleError as error:
+                assert "unreduced" in str(error)
+            else:
+                raise AssertionError("parts of unknown sizes were not refused")
+            assert np.isinf(precjax.track(f, missing="inf")(*arguments).error).all()
 
 
 @check

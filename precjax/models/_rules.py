@@ -17,9 +17,9 @@ from precjax import platforms
 from precjax._annotated import Annotated, Known
 from precjax._ball import Ball, subnormal
 from precjax._binding import bind
-from precjax._devices import same_type
+from precjax._devices import same_type, whole
 from precjax._facts import folded
-from precjax._registry import MissingRuleError, find, is_users, reason_against
+from precjax._registry import PARTS, MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -171,10 +171,12 @@ class RuleModel(ErrorModel):
         outs = bind(eqn, operands)
         if folded(eqn, operands) is not None:
             return [(outs[0], None)]
-        if not self.supports(eqn):
-            return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
+        wholes = list(map(whole, outs))
+        parts = any(x.error is None and compat.unreduced(jax.typeof(x.value)) for x in operands)  # of an argument
+        if parts or not self.supports(eqn):
+            return list(zip(outs, self._unknown(eqn, operands, wholes, PARTS if parts else None), strict=True))
         rule = find(eqn.primitive.name, _is_complex(eqn))
-        errors = rule(self, operands, outs, **eqn.params)
+        errors = rule(self, operands, wholes, **eqn.params)
         return [(v, None if e is None else same_type(_sure(e), v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(
@@ -191,7 +193,7 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name, _is_complex(eqn))
         return rule is not None and (is_users(rule) or reason_against(eqn) is None)
 
-    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], reason: str | None) -> list[Any]:
         """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
         if not outs:
             return []  # a debugging print
@@ -199,7 +201,7 @@ class RuleModel(ErrorModel):
         if discrete and all(x.error is None for x in operands):
             return [None] * len(outs)
         if self.missing == "raise":
-            raise missing_rule(eqn)
+            raise missing_rule(eqn, reason)
         return [lax.full_like(v, np.inf, dtype=error_dtype(dtype_of(v))) for v in outs]
 
     def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
@@ -241,13 +243,13 @@ def _is_complex(eqn: Any) -> bool:
 
 
 def _no_error(value: Any) -> Any:
-    return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
+    return lax.full_like(whole(jnp.asarray(value)), 0, dtype=error_dtype(dtype_of(value)))
 
 
-def missing_rule(eqn: Any) -> MissingRuleError:
+def missing_rule(eqn: Any, reason: str | None = None) -> MissingRuleError:
     """The exception for a primitive without a rule."""
     name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
-    reason = reason_against(eqn)
+    reason = reason or reason_against(eqn)
     because = f": {reason}" if reason else ""
     return MissingRuleError(
         f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}{because}. Supply one with "

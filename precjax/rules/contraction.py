@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
@@ -188,7 +189,7 @@ def _dot(
     roundings: Callable[[int], int],
 ) -> Any:
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
-    dtype = error_dtype(out.dtype)
+    dtype, out_sharding = error_dtype(out.dtype), compat.reduced(out_sharding)
     shape_a = operands[0].value.shape
     terms = max(math.prod(shape_a[i] for i in contract_a), 1)
 
