@@ -151,6 +151,15 @@ def test_float64_of_a_tpu_is_refused():
                 precjax.track(lambda x: x * 3 + 1, model=model)(np.float64(0.3))
 
 
+def test_bounds_make_up_for_the_arithmetic_that_computes_them():
+    """A reciprocal of the first TPUs errs by 198 units, so bounds that divide by several may be as much too small."""
+    for name, least in (("tpu", 198), ("tpu v6e", 2), ("gpu", 2)):
+        with platforms.assumed(name):
+            assert platforms.current().slack > 16 * least * 2.0**-23
+            assert platforms.current().slack < 1e-3
+    assert platforms.current().slack == 0
+
+
 def test_figures_of_the_user():
     """Are taken as they are, and count where rules divide."""
     errors = []
