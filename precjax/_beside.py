@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._interpreter import interpret
 from precjax._rounding import is_inexact
@@ -72,7 +73,7 @@ def _elsewhere(
         )
     place = jax.devices(device)[0] if isinstance(device, str) else device
     moved = lambda tree: jax.tree.map(lambda x: jax.device_put(x, place) if isinstance(x, jax.Array) else x, tree)  # noqa: E731
-    with jax.default_device(place):
+    with jax.default_device(place), platforms.where_measured(place.platform):
         fields = compiled(*moved(args), precjax_outputs=moved(outputs), **moved(kwargs))
     return tuple(jax.tree.map(lambda x, value: jax.device_put(x, value.sharding), field, outputs) for field in fields)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated, Known, Origin, constant
 from precjax._facts import infer
 from precjax._hooks import Watch, called_at, inside, place_of_caller
@@ -163,6 +164,7 @@ def transform(
     made = _TRANSFORMED.setdefault(jaxpr, {})
     place = place_of_caller() if model.placed else None
     settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device), compat.device_axes()
+    settings = *settings, platforms.assumption()
     key = (model, signatures, name, str(inline), place, settings)
     if key not in made:
         made[key] = _transform(model, jaxpr, args, signatures, name, inline)

@@ -111,6 +111,20 @@ def unreduced(aval: Any) -> bool:
     return bool(getattr(getattr(sharding, "spec", None), "unreduced", None) or getattr(kind, "unreduced", None))
 
 
+def reduced(sharding: Any) -> Any:
+    """The sharding of the sum that an array of this sharding has yet to be; others as they are."""
+    spec = getattr(sharding, "spec", None)
+    if not getattr(spec, "unreduced", None):
+        return sharding
+    return sharding.update(spec=jax.sharding.PartitionSpec(*spec.partitions))
+
+
+def dtypes(eqn: Any) -> list[Any]:
+    """The dtypes of the operands and results of an equation that have one."""
+    avals = [v.aval for v in (*eqn.invars, *eqn.outvars)]
+    return [aval.dtype for aval in avals if hasattr(aval, "dtype")]
+
+
 def device_axes() -> Any:
     """The named axes and the mesh in whose context the program is traced; hashable."""
     return tuple(private_core.get_axis_env().axis_sizes.items()), jax.sharding.get_abstract_mesh()

@@ -7,7 +7,10 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._refusals import REFUSED
 
 Rule = Callable[..., Any]
@@ -90,9 +93,21 @@ def refusal(*names: str) -> Callable[[Callable[[Any], str | None]], Callable[[An
 def reason_against(eqn: Any) -> str | None:
     """Why an equation has no rule, if that is known."""
     name = eqn.primitive.name
-    if any(compat.unreduced(v.aval) for v in (*eqn.invars, *eqn.outvars)):
-        return "it holds an unreduced array, whose sum over devices is taken later, where no rule sees it"
-    return _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
+    if any(compat.unreduced(v.aval) for v in (*eqn.invars, *eqn.outvars)) and not _of_parts(eqn):
+        return PARTS
+    reason = _REFUSALS[name](eqn) if name in _REFUSALS else REFUSED.get(name)
+    return reason or platforms.current().reason_against(name, compat.dtypes(eqn))
+
+
+# What rounds nothing else than the sum over devices that a product leaves for later, and that its rule counts already.
+_OF_PARTS = ("dot_general", "reshard", "transpose", "squeeze", "slice", "copy")
+PARTS = "it holds an unreduced array, whose rounding depends on the sizes of parts that no program can read"
+
+
+def _of_parts(eqn: Any) -> bool:
+    """Whether the bound of the whole holds for the parts: narrow formats would round each of them once more."""
+    single = all(jnp.issubdtype(d, jnp.floating) and jnp.finfo(d).nmant >= 23 for d in compat.dtypes(eqn)[-1:])
+    return eqn.primitive.name in _OF_PARTS and single
 
 
 def is_users(rule: Rule) -> bool:

@@ -28,7 +28,9 @@ FUNCTIONS = {
     "acosh": np.arccosh, "atanh": np.arctanh, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos,
     "atan": np.arctan, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt,
     "erf": scipy.special.erf, "erfc": scipy.special.erfc, "erf_inv": scipy.special.erfinv,
+    "div": np.divide, "pow": np.power, "atan2": np.arctan2,
 }  # fmt: skip
+OF_TWO = ("div", "pow", "atan2")
 DOUBLE_ONLY = ("erf", "erfc", "erf_inv")  # no long double reference
 
 
@@ -59,26 +61,27 @@ def scale_of(kind, x, y):
         }[kind]
 
 
-def in_loop(function, x):
+def in_loop(function, *operands):
     """The function in the body of a scan, where other code is generated."""
-    return lax.scan(lambda carry, v: (carry, function(v)), 0, x)[1]
+    return lax.scan(lambda carry, row: (carry, function(*row)), 0, operands)[1]
 
 
-def worst(name, dtype, x, got, accuracy):
-    """The largest error in units of u scale among normal results of normal operands."""
-    wide = np.longdouble if dtype == np.float64 else np.float64
+def worst(name, dtype, operands, got, accuracy):
+    """The largest error in units of u scale among normal results of normal operands, and where."""
+    wide, x = np.longdouble if dtype == np.float64 else np.float64, operands[0]
     with np.errstate(all="ignore"):
-        exact = FUNCTIONS[name](x.astype(wide))
+        exact = FUNCTIONS[name](*(v.astype(wide) for v in operands))
         fmt = format_of(dtype)
         size = np.abs(exact)
         normal = (
             np.isfinite(exact) & np.isfinite(got.astype(wide)) & (size > 4 * fmt.smallest_normal) & (size < fmt.largest)
         )
-        normal &= (np.abs(x) >= fmt.smallest_normal) | (x == 0)
+        for v in operands:
+            normal &= (np.abs(v) >= fmt.smallest_normal) | (v == 0)
         error = np.abs(got.astype(wide) - exact) / (scale_of(accuracy.scale, x.astype(wide), exact) * fmt.unit_roundoff)
     error = np.where(normal, error, 0)
     place = int(np.argmax(error))
-    return float(error[place]), x[place]
+    return float(error[place]), ", ".join(str(v[place]) for v in operands)
 
 
 def write(measured):
@@ -106,11 +109,11 @@ def main(count, writes):
                 continue
             accuracy = table.accuracy(name, dtype)
             function = getattr(lax, name, None) or getattr(jnp, name)  # log2 is a primitive since 0.12
-            vector, at = worst(name, dtype, x, np.asarray(jax.jit(function)(x)), accuracy)
-            few = x[:: max(1, len(x) // 50000)]
-            loop, at_loop = worst(
-                name, dtype, few, np.asarray(jax.jit(in_loop, static_argnums=0)(function, few)), accuracy
-            )
+            operands = (x, rng.permutation(x)) if name in OF_TWO else (x,)
+            vector, at = worst(name, dtype, operands, np.asarray(jax.jit(function)(*operands)), accuracy)
+            few = [v[:: max(1, len(x) // 50000)] for v in operands]
+            looped = jax.jit(in_loop, static_argnums=0)(function, *few)
+            loop, at_loop = worst(name, dtype, few, np.asarray(looped), accuracy)
             measured.setdefault(name, (accuracy.scale, {}))[1][np.dtype(dtype).name] = max(vector, loop, 0.7)
             bad = "*" if max(vector, loop) > accuracy.factor else " "
             where = at if vector >= loop else at_loop

@@ -11,9 +11,10 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 CHECKS = (
-    "collectives_are_judged", "collectives_of_other_models", "loops_and_branches_across_devices", "copies_that_differ",
-    "named_axes_of_vmap", "pmap_is_tracked", "some_axes_manual_and_nested_maps", "gradients_of_maps", "explicit_meshes",
-    "shardings_and_donation", "tensor_parallel_perceptron", "faults_are_seen",
+    "collectives_are_judged", "collectives_of_other_models", "collectives_of_float64", "loops_and_branches_across_devices",
+    "copies_that_differ", "named_axes_of_vmap", "placements_are_judged", "pmap_is_tracked", "gradients_of_maps",
+    "some_axes_manual_and_nested_maps", "explicit_meshes", "sums_left_for_later", "shardings_and_donation", "tensor_parallel_perceptron",
+    "faults_are_seen",
 )  # fmt: skip
 LONG = ("collectives_in_other_formats", "data_parallel_training", "tensor_parallel_training")
 

@@ -14,8 +14,10 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax._devices import Axes, added
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
+from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
@@ -151,6 +153,19 @@ def _winner(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 def _top_k(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     axis = eqn.params.get("axis", -1) % operands[0].hi.ndim
     return list(indexing.top_k(*operands, eqn.params["k"], axis))
+
+
+@_primitive("psum", "psum_invariant", "reduce_scatter")
+def _added(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    (x,), groups = operands, eqn.params.get("axis_index_groups")
+    axes = eqn.params.get("axes", eqn.params.get("axis_name"))
+    return [collectives.added(eqn, x, Axes.of(axes, groups), added(axes, groups, x.hi.shape))]
+
+
+@_primitive("pmax", "pmin")
+def _extreme(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    extreme = collectives.largest if eqn.primitive.name == "pmax" else collectives.smallest
+    return [extreme(*operands, Axes.of(eqn.params["axes"], eqn.params["axis_index_groups"]))]
 
 
 @_primitive("sort")

@@ -17,9 +17,9 @@ from precjax import platforms
 from precjax._annotated import Annotated, Known
 from precjax._ball import Ball, subnormal
 from precjax._binding import bind
-from precjax._devices import same_type
+from precjax._devices import same_type, whole
 from precjax._facts import folded
-from precjax._registry import MissingRuleError, find, is_users, reason_against
+from precjax._registry import PARTS, MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -171,11 +171,13 @@ class RuleModel(ErrorModel):
         outs = bind(eqn, operands)
         if folded(eqn, operands) is not None:
             return [(outs[0], None)]
-        if not self.supports(eqn):
-            return list(zip(outs, self._unknown(eqn, operands, outs), strict=True))
+        wholes = list(map(whole, outs))
+        parts = any(x.error is None and compat.unreduced(jax.typeof(x.value)) for x in operands)  # of an argument
+        if parts or not self.supports(eqn):
+            return list(zip(outs, self._unknown(eqn, operands, wholes, PARTS if parts else None), strict=True))
         rule = find(eqn.primitive.name, _is_complex(eqn))
-        errors = rule(self, operands, outs, **eqn.params)
-        return [(v, None if e is None else same_type(e, v)) for v, e in zip(outs, errors, strict=True)]
+        errors = rule(self, operands, wholes, **eqn.params)
+        return [(v, None if e is None else same_type(_sure(e), v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(
         self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
@@ -184,14 +186,14 @@ class RuleModel(ErrorModel):
         complex_ = any(jnp.issubdtype(dtype_of(x.value), jnp.complexfloating) for x in (*operands, *results))
         rule = find(name, complex_)
         errors = rule and rule(self, operands, [x.value for x in results], **params)
-        return [x._replace(error=e) for x, e in zip(results, errors, strict=True)] if errors else results
+        return [x._replace(error=_sure(e)) for x, e in zip(results, errors, strict=True)] if errors else results
 
     def supports(self, eqn: Any) -> bool:
         """Whether there is a rule that holds for the equation: for complex numbers, if there are any."""
         rule = find(eqn.primitive.name, _is_complex(eqn))
         return rule is not None and (is_users(rule) or reason_against(eqn) is None)
 
-    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    def _unknown(self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], reason: str | None) -> list[Any]:
         """Without a rule: exact if there are no results, or only integers of exact operands; else there is no bound."""
         if not outs:
             return []  # a debugging print
@@ -199,7 +201,7 @@ class RuleModel(ErrorModel):
         if discrete and all(x.error is None for x in operands):
             return [None] * len(outs)
         if self.missing == "raise":
-            raise missing_rule(eqn)
+            raise missing_rule(eqn, reason)
         return [lax.full_like(v, np.inf, dtype=error_dtype(dtype_of(v))) for v in outs]
 
     def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
@@ -231,19 +233,23 @@ class RuleModel(ErrorModel):
         return plus(self.join(moved, rounding), underflow)
 
 
+def _sure(error: Any) -> Any:
+    """The bound, enlarged by what the platform may lose where it computes bounds themselves."""
+    return times(error, 1.0 + platforms.current().slack)
+
+
 def _is_complex(eqn: Any) -> bool:
-    dtypes = [getattr(v.aval, "dtype", None) for v in (*eqn.invars, *eqn.outvars)]
-    return any(d is not None and jnp.issubdtype(d, jnp.complexfloating) for d in dtypes)
+    return any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in compat.dtypes(eqn))
 
 
 def _no_error(value: Any) -> Any:
-    return lax.full_like(jnp.asarray(value), 0, dtype=error_dtype(dtype_of(value)))
+    return lax.full_like(whole(jnp.asarray(value)), 0, dtype=error_dtype(dtype_of(value)))
 
 
-def missing_rule(eqn: Any) -> MissingRuleError:
+def missing_rule(eqn: Any, reason: str | None = None) -> MissingRuleError:
     """The exception for a primitive without a rule."""
     name, kind = eqn.primitive.name, " of complex numbers" if _is_complex(eqn) else ""
-    reason = reason_against(eqn)
+    reason = reason or reason_against(eqn)
     because = f": {reason}" if reason else ""
     return MissingRuleError(
         f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}{because}. Supply one with "

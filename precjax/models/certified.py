@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import (
     as_error,
@@ -206,7 +208,8 @@ class _PairedCertified(Paired, Certified):
         return [_rest(widen(x), as_error(error, error_dtype(wider(x.dtype)))) for x, error in results]
 
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        if not has_rule(eqn.primitive.name):
+        unknown = platforms.current().reason_against(eqn.primitive.name, compat.dtypes(eqn))
+        if unknown or not has_rule(eqn.primitive.name):
             return self._as_it_is(widened(eqn, operands), operands)
         outs = primitives.run(eqn, list(map(pair, operands)))
         errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)

@@ -15,8 +15,8 @@ hand.
 
 `products.csv` says what matrix products and convolutions of float32 do on each platform, from documents: how much they
 round their operands by default, in how many units each addition is rounded, and whether convolutions obey the
-componentwise bound of inner products (Winograd's and FFT's do not). It holds platforms without a table of ulps too, so
-that what is known of them is written down; bounds are refused there all the same.
+componentwise bound of inner products (Winograd's and FFT's do not). It holds platforms without a table of ulps too:
+with `documented.csv` it is what `assumed` goes by, where bounds are refused otherwise.
 
 `cpu_complex.csv` holds the same for complex numbers, |value - exact| in moduli. Its scales follow the formulas that XLA
 uses: ``branch`` |f|, and the root of the smallest normal number next to a root of f; ``growth`` exp |Re z| (1 +
@@ -27,8 +27,10 @@ numbers, in vectors and in loops, both jaxlibs.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -37,6 +39,11 @@ import jax.numpy as jnp
 
 from precjax import _jax_compat as compat
 from precjax._rounding import format_of, is_inexact
+from precjax.platforms import _documents
+from precjax.platforms._documents import UNITS, documents
+
+# (name, its further figures) of the platform that is assumed, None for none: what JAX compiled for one serves no other.
+_ASSUMED = jax.make_user_context(None)
 
 
 class Accuracy(NamedTuple):
@@ -61,14 +68,16 @@ class Product(NamedTuple):
 
 
 class Platform(NamedTuple):
-    """A platform on which bounds are proved.
+    """A platform on which bounds hold.
 
     Attributes:
-        name: as ``jax.default_backend()`` gives it.
+        name: as ``jax.default_backend()`` gives it, or as `assumed` was given it.
         table: (primitive, dtype name) -> Accuracy.
         flushing: dtypes whose subnormal operands and results may be taken as 0.
         products: precision -> `Product`.
         merges_constants: whether plain programs compute (x + c) + d as x + (c + d): jaxlib 0.10.2 does, 0.12 does not.
+        studied: whether rules that know its algorithms and libraries, beside its figures, hold.
+        slack: what bounds may lose besides, relative, as they are computed there themselves.
     """
 
     name: str
@@ -76,6 +85,8 @@ class Platform(NamedTuple):
     flushing: frozenset[str]
     products: dict[str, Product]
     merges_constants: bool
+    studied: bool = True
+    slack: float = 0.0
 
     def accuracy(self, primitive: str, dtype: Any) -> Accuracy | None:
         """The row of a primitive in a format, None if it was never measured."""
@@ -87,6 +98,16 @@ class Platform(NamedTuple):
         rows = [self.products["DEFAULT" if p is None else getattr(p, "name", p)] for p in both]
         wide = any(is_inexact(dtype) and format_of(dtype).digits == 24 for dtype in dtypes)
         return rows[0]._replace(operand=max(row.operand for row in rows) if wide else 0.0)
+
+    def reason_against(self, name: str, dtypes: list[Any]) -> str | None:
+        """Why nothing is known of a primitive of these dtypes here; None where its rule holds."""
+        if self.studied:
+            return None
+        unknown = _needing_figures() - {primitive for primitive, _ in self.table}
+        if name in unknown and any(map(is_inexact, dtypes)):
+            say = f"; if you know it, say so: precjax.platforms.assumed({self.name!r}, ulps={{{name!r}: ...}})"
+            return f"its accuracy on platform {self.name!r} is not known{'' if _has_table(self.name) else say}"
+        return _documents.reason_against(name, dtypes, self.name)
 
     def read_loss(self, dtype: Any) -> float:
         """What reading a subnormal operand as 0 may lose: both parts of a complex one."""
@@ -103,8 +124,64 @@ class UnknownPlatformError(NotImplementedError):
     """No arithmetic was measured for this platform, so nothing can be proved on it."""
 
 
+def assumed(name: str, *, ulps: Mapping[str, float] | None = None) -> contextlib.AbstractContextManager[None]:
+    """Bounds by what is documented of a platform that was not measured, inside of a ``with`` block.
+
+    Args:
+        name: "gpu" (NVIDIA's), "tpu" for any generation, or one: "tpu v2-v5e", "tpu v5p", "tpu v6e", "tpu 7x". It need
+            not be where the program runs: on a CPU, bounds are then those that a run there would get.
+        ulps: further figures, or others: primitive -> the largest error of its results in units in the last place,
+            in every format. Quotients ("div") of TPUs are not documented.
+
+    Returns:
+        The context; programs are traced in it, and what was compiled outside of it is not used inside.
+
+    Guarantee:
+        None is proved. |value - exact| <= error as far as the figures hold, which were published after tests, not
+        proofs, enlarged by half; any order of sums, with or without FMA, subnormals flushed or not, products of
+        float32 in the platform's default precision. What is not documented is refused: on GPUs powers, convolutions,
+        complex numbers, linear algebra and Fourier transforms; on TPUs float64 besides.
+
+    Raises:
+        UnknownPlatformError: if nothing is documented of the platform, or if it was measured.
+        ValueError: if `ulps` names no primitive that needs a figure, or no number of at least 1/2.
+
+    Example:
+        >>> import jax.numpy as jnp, precjax
+        >>> with precjax.platforms.assumed("gpu"):
+        ...     there = precjax.track(jnp.exp)(1.0).error
+        >>> bool(there > precjax.track(jnp.exp)(1.0).error)
+        True
+
+    References:
+        docs.jax.dev, Numerical accuracy, and Matmul precision. NVIDIA, PTX ISA, div.
+    """
+    if _has_table(name) or name not in documents():
+        known = ", ".join(map(repr, sorted(documents())))
+        why = "was measured: its bounds need no assumption" if _has_table(name) else "has no documents here"
+        raise UnknownPlatformError(f"platform {name!r} {why}; assumed(...) knows {known}")
+    for primitive, figure in (ulps or {}).items():
+        if primitive not in _needing_figures():
+            raise ValueError(f"ulps: {primitive!r} is none of {', '.join(sorted(_needing_figures()))}")
+        if not 0.5 <= figure < float("inf"):
+            raise ValueError(f"ulps={{{primitive!r}: {figure!r}}}: expected a number of at least 0.5, correct rounding")
+    return _ASSUMED((name, tuple(sorted((ulps or {}).items()))))
+
+
+def assumption() -> Any:
+    """What is assumed where the program is traced: part of the key of whatever is kept of it; None for nothing."""
+    return _ASSUMED.value
+
+
+def where_measured(name: str) -> contextlib.AbstractContextManager[None]:
+    """What runs on a platform that was measured goes by that, whatever is assumed of another."""
+    return _ASSUMED(None) if _has_table(name) else contextlib.nullcontext()
+
+
 def current() -> Platform:
-    """The platform that JAX compiles for: that of ``jax.default_device``, if one is set."""
+    """The platform that is assumed, or that JAX compiles for: that of ``jax.default_device``, if one is set."""
+    if (found := assumption()) is not None:
+        return _documented(*found)
     device = jax.config.jax_default_device
     name = device if isinstance(device, str) else getattr(device, "platform", None)
     return platform(name.partition(":")[0] if name else jax.default_backend())
@@ -123,22 +200,55 @@ def platform(name: str) -> Platform:
     Raises:
         UnknownPlatformError: if there is no table for it.
     """
-    source = resources.files(__name__) / f"{name}.csv"
-    if not (source.is_file() and products(name)):
+    if not _has_table(name):
+        opt_in = f", go by what is documented of it (with precjax.platforms.assumed({name!r}): ...)"
         raise UnknownPlatformError(
             f"platform {name!r} has no table of ulps, so no bound can be proved on it. Run on the CPU "
             f"(jax.config.update('jax_platforms', 'cpu')), certify its results there with "
-            f"precjax.Certified(device='cpu'), or measure it: tests/measure_ulps.py --write writes platforms/{name}.csv"
+            f"precjax.Certified(device='cpu'){opt_in if name in documents() else ''}, or measure it: "
+            f"tests/measure_ulps.py --write writes platforms/{name}.csv"
         )
-    table = _rows(source) | _rows(source.with_name(f"{name}_complex.csv"))
+    table = _rows(_file(f"{name}.csv")) | _rows(_file(f"{name}_complex.csv"))
+    return _platform(name, table, products(name), studied=name == "cpu")
+
+
+@functools.cache
+def _documented(name: str, more: tuple[tuple[str, float], ...]) -> Platform:
+    """The description of a platform as documented, with the user's figures in place of those."""
+    figures = {key: UNITS * ulps for key, ulps in documents()[name].items()}
+    for primitive, ulps in more:
+        figures |= {(primitive, dtype): 2.0 * ulps for dtype in ("float32", "float64", "bfloat16", "float16")}
+    scales = {primitive: "reciprocal" for primitive, _ in figures if primitive == "logistic"}
+    table = {key: Accuracy(factor, scales.get(key[0], "value")) for key, factor in figures.items()}
+    return _platform(name, table, products(name.partition(" ")[0]), studied=False)
+
+
+def _platform(
+    name: str, table: dict[tuple[str, str], Accuracy], product: dict[str, Product], studied: bool
+) -> Platform:
     # float16 arithmetic runs in float32, or natively with subnormals kept: measured on two CPUs.
     flushing = frozenset({"float32", "float64", "bfloat16"})
-    return Platform(name, table, flushing, products(name), compat.jaxlib_before("0.12"))
+    slack = 0.0 if studied else _documents.slack({key: accuracy.factor for key, accuracy in table.items()})
+    return Platform(name, table, flushing, product, compat.jaxlib_before("0.12"), studied, slack)
+
+
+@functools.cache
+def _needing_figures() -> set[str]:
+    """The functions that rules have no bound for but a table's."""
+    return {primitive for primitive, _ in _rows(_file("cpu.csv"))} - _documents.ALGORITHMS.keys()
+
+
+def _file(name: str) -> Any:
+    return resources.files(__name__) / name
+
+
+def _has_table(name: str) -> bool:
+    return _file(f"{name}.csv").is_file() and bool(products(name))
 
 
 def products(name: str) -> dict[str, Product]:
     """What is documented of a platform's matrix products, by precision; empty if nothing is."""
-    rows = csv.DictReader((resources.files(__name__) / "products.csv").read_text().splitlines())
+    rows = csv.DictReader(_file("products.csv").read_text().splitlines())
     return {
         row["precision"]: Product(float(row["operand"]), float(row["sums"]), row["convolutions"] == "yes")
         for row in rows

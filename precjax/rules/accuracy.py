@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import platforms
 from precjax._ball import Ball
 from precjax._registry import MissingRuleError
 from precjax._rounding import Format, format_of, less, maximum, plus, times, where
@@ -45,10 +46,18 @@ def row(model: Any, name: str, dtype: Any) -> Rounding:
         return Rounding(accuracy.factor, accuracy.factor * unit, accuracy.scale, format_of(dtype))
     accuracy = model.accuracy(name, jnp.float32) if format_of(dtype).digits < 24 else None
     if accuracy is None:
-        raise MissingRuleError(f"no row of ulps for {name!r} in {dtype}; supply a rule with precjax.defrule")
+        raise MissingRuleError(
+            f"no row of ulps for {name!r} in {dtype} on platform {platforms.current().name!r}; supply a rule with "
+            f"precjax.defrule"
+        )
     inner = accuracy.factor * model.unit(jnp.float32)
     # Rounded twice, or kept wider: half a unit and a little.
     return Rounding(1.02 + inner / unit, inner, accuracy.scale, format_of(jnp.float32))
+
+
+def quotient_rounding(model: Any, dtype: Any) -> float:
+    """How often a quotient is rounded, in units of u: once, where it is rounded correctly."""
+    return max(row(model, "div", dtype).ulps, 1.0)
 
 
 def rounding(model: Any, name: str, x: Ball, y: Any, out: Any) -> tuple[float, Any]:

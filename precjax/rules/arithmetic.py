@@ -40,6 +40,7 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.rules.accuracy import quotient_rounding
 from precjax.rules.compound import tightest
 from precjax.rules.decision import only_candidate
 from precjax.rules.integer import combine_integers
@@ -230,8 +231,8 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 
 def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     """T (1 + e_y / |y|) with T = (e_x + |q| e_y) / |y|: |q*| <= |q| + T for the tracked q; others obey that, too."""
-    divisor, ulps = b.operand.known, quotient_ulps(b, out)
-    if is_power_of_two(divisor):
+    divisor, ulps = b.operand.known, quotient_ulps(model, b, out)
+    if is_power_of_two(divisor) and quotient_rounding(model, out.dtype) == 1:
         return _scaled(model, a, 1 / abs(divisor.low), out)
     if isinstance(b.size, float):
         return model.total(out, times(a.absorbed, 1 / b.size if b.size else np.inf), ulps=ulps)
@@ -248,9 +249,10 @@ def _quotient_error(model: Any, a: Ball, b: Ball, out: Any) -> Any:
     return model.total(out, ratio(numerator, b.nearest(1.0)), ulps=ulps, steps=16)
 
 
-def quotient_ulps(divisor: Ball, out: Any) -> float:
+def quotient_ulps(model: Any, divisor: Ball, out: Any) -> float:
     """How often a quotient by this divisor may be rounded, in ulps; see `div`."""
-    ulps = 4.0 if patterns.made_by(divisor.operand, "sqrt", "rsqrt", "pow") else 2.0
+    ulps = 3.0 if patterns.made_by(divisor.operand, "sqrt", "rsqrt", "pow") else 1.0
+    ulps += quotient_rounding(model, out.dtype)
     return ulps + (4.5 if not platforms.current().read_loss(out.dtype) else 0.0)
 
 

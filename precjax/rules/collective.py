@@ -12,56 +12,21 @@ statically (that an operand is exact, its range) is known of all devices, which 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._devices import added
+from precjax._devices import Axes, Groups, added
 from precjax._registry import rule
 from precjax._rounding import error_dtype, is_inexact
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import extreme, summed
 from precjax.rules.structural import defmove
 
-Groups = Sequence[Sequence[int]] | None
-
 # The devices that receive nothing in a ppermute hold an exact 0, which is what the error becomes there.
 defmove("all_gather", "all_gather_invariant", "all_to_all", "pbroadcast", "ppermute")
-
-
-class Axes(NamedTuple):
-    """What a reducing collective reduces over.
-
-    Attributes:
-        names: axes of devices.
-        positions: axes of the array: what vmap makes of a named axis.
-        groups: which devices along the named axes belong together; None for all.
-    """
-
-    names: tuple[Any, ...]
-    positions: tuple[int, ...]
-    groups: Groups
-
-    def sum(self, x: Any) -> Any:
-        """As the primitive sums values."""
-        x = lax.reduce_sum(x, self.positions)
-        return lax.psum(x, self.names, axis_index_groups=self.groups) if self.names else x
-
-    def largest(self, x: Any) -> Any:
-        """The maximum, in the same way."""
-        x = lax.reduce_max(x, self.positions)
-        return lax.pmax(x, self.names, axis_index_groups=self.groups) if self.names else x
-
-    def best(self, x: Any) -> Any:
-        """The maximum, in the place of each of the numbers compared."""
-        kept = [i for i in range(x.ndim) if i not in self.positions]
-        return lax.broadcast_in_dim(self.largest(x), x.shape, kept)
-
-
-def _axes(axes: Sequence[Any], groups: Groups) -> Axes:
-    return Axes(*compat.named_axes(axes), groups)
 
 
 @rule("psum", "psum_invariant")
@@ -69,7 +34,7 @@ def psum(
     model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any, axis_index_groups: Groups = None
 ) -> list[Any]:
     """Any order, of devices too."""
-    over = _axes(axes, axis_index_groups)
+    over = Axes.of(axes, axis_index_groups)
     terms = added(axes, axis_index_groups, operands[0].value.shape)
     return [_sum(model, operands[0], outs[0], terms, over.sum, over.names)]
 
@@ -113,7 +78,7 @@ def _extreme(name: str, sign: float) -> None:
     def reduce_extreme(
         model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any, axis_index_groups: Groups
     ) -> list[Any]:
-        over = _axes(axes, axis_index_groups)
+        over = Axes.of(axes, axis_index_groups)
         return [extreme(operands[0], outs[0], sign, over.best, over.largest)]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._registry import complex_rule, refusal, rule
 from precjax._rounding import error_dtype, is_inexact, plus, where
@@ -70,7 +71,7 @@ def _dot(
     roundings: Callable[[int], int],
 ) -> Any:
     (contract_a, contract_b), (batch_a, batch_b) = dimension_numbers
-    dtype = error_dtype(out.dtype)
+    dtype, out_sharding = error_dtype(out.dtype), compat.reduced(out_sharding)
     shape_a = operands[0].value.shape
     terms = max(math.prod(shape_a[i] for i in contract_a), 1)
 

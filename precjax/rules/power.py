@@ -10,9 +10,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, sign_bit, subnormal
-from precjax._registry import complex_rule, find, rule
+from precjax._registry import complex_rule, find, refusal, rule
 from precjax._rounding import (
     dtype_of,
     equal,
@@ -27,6 +29,7 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.rules.accuracy import quotient_rounding
 from precjax.rules.integer import combine_integers
 
 
@@ -66,7 +69,12 @@ def _integer_power_error(model: Any, operands: Sequence[Annotated], y: int, out:
     return combine_integers(model, operands, out, lambda e: times(e, float(y), *[far] * (y - 1)))
 
 
-def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float = 3.0) -> Any:
+@refusal("integer_pow")
+def _unknown_quotient(eqn: Any) -> str | None:
+    return platforms.current().reason_against("div", compat.dtypes(eqn)) if eqn.params["y"] < 0 else None
+
+
+def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quotient: float | None = None) -> Any:
     """Mean value theorem: |y| |x|^(y-1) e, at the far end of the reach for y > 1, at the near end for y < 0."""
     if y == 0:
         return None
@@ -78,7 +86,7 @@ def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quo
         slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
         return model.total(out, times(slope, a.absorbed), ulps=product * (y - 1), steps=y + 8, flushed=3 * y)
     near = a.size if a.exact else a.near
-    ulps = product * (-y - 1) + quotient
+    ulps = product * (-y - 1) + (2 + quotient_rounding(model, out.dtype) if quotient is None else quotient)
     if isinstance(near, float):
         return model.total(out, ulps=ulps)
     # |y| near**y (e / near): the power may overflow only where the result may, too.

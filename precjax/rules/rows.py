@@ -152,7 +152,7 @@ def _quotient(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequenc
     if of_b is not None:
         largest = norms.largest(a.far) if np.ndim(a.far) else a.far
         moved = plus(moved, times(ratio(of_b, smallest), ratio(jnp.asarray(largest, a.dtype), smallest)))
-    return [rounded(model, outs[0], moved, ulps=quotient_ulps(b, outs[0]))]
+    return [rounded(model, outs[0], moved, ulps=quotient_ulps(model, b, outs[0]))]
 
 
 def _least(x: Ball) -> Any:

@@ -37,6 +37,7 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.rules.accuracy import quotient_rounding
 
 
 class Terms(NamedTuple):
@@ -121,7 +122,8 @@ def softmax_error(model: Any, operands: Sequence[Annotated], out: Any, dtype: An
     if pattern is None:
         return None
     narrow = 0.0 if platforms.current().read_loss(out.dtype) else 4.0  # a subnormal reciprocal
-    return quotient_error(model, terms_of(model, pattern, out, dtype), out, 3.0 + narrow)
+    ulps = 2.0 + quotient_rounding(model, out.dtype) + narrow
+    return quotient_error(model, terms_of(model, pattern, out, dtype), out, ulps)
 
 
 def quotient_error(model: Any, terms: Terms, out: Any, ulps: float) -> Any:

@@ -18,6 +18,7 @@ from precjax import _softmax_patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import format_of, minimum, plus, times
+from precjax.rules.accuracy import quotient_rounding
 from precjax.rules.softmax import Terms, laid_out, quotient_error, summation, terms_of
 
 
@@ -42,9 +43,9 @@ def _largest(terms: Terms, p: Any, dp: Any) -> Any:
     return p if terms.linear else minimum(plus(p, times(dp, 2.0)), 1.0)
 
 
-def _division(out: Any) -> float:
+def _division(model: Any, out: Any) -> float:
     """Roundings of a quotient, as its rule counts them."""
-    return 2.0 if platforms.current().read_loss(out.dtype) else 6.5
+    return 1.0 + quotient_rounding(model, out.dtype) + (0.0 if platforms.current().read_loss(out.dtype) else 4.5)
 
 
 def _log_sum_exp_gradient_error(model: Any, found: patterns.LogSumExpGradient, out: Any, dtype: Any) -> Any:
@@ -59,7 +60,7 @@ def _log_sum_exp_gradient_error(model: Any, found: patterns.LogSumExpGradient, o
         dg = laid_out(model, jnp.broadcast_to(jnp.asarray(g.absorbed, dtype), shape), found.moves)
         size = size if terms.linear else plus(size, dg)
         moved = times(_largest(terms, p, dp), dg)
-    ulps = (_division(out) + 1.01 + found.softmax.casts) * terms.u / model.unit(out.dtype)
+    ulps = (_division(model, out) + 1.01 + found.softmax.casts) * terms.u / model.unit(out.dtype)
     return model.total(out, times(dp, size), moved, ulps=ulps, steps=32, flushed=8)
 
 
@@ -67,7 +68,8 @@ def _softmax_gradient_error(model: Any, found: patterns.SoftmaxGradient, out: An
     """The theorem; None where so many terms are summed that roundings are not small, or 1 / S**2 may underflow."""
     terms, n = terms_of(model, found.softmax, out, dtype), found.softmax.count
     summed, u = summation(model, terms), terms.u
-    roundings = (_division(out) + 7 + found.softmax.casts) * u
+    inverse = 5.0 + quotient_rounding(model, out.dtype)  # of 1 / S**2 and what is made of it
+    roundings = (_division(model, out) + 1 + inverse + found.softmax.casts) * u
     if roundings + 4 * summed > 0.25 or n * n * format_of(out.dtype).smallest_normal > 0.25:
         return None
     p, dp = _probabilities(model, terms)
@@ -79,7 +81,7 @@ def _softmax_gradient_error(model: Any, found: patterns.SoftmaxGradient, out: An
     dc = None if c.absorbed is None else jnp.broadcast_to(jnp.asarray(c.absorbed, dtype), p.shape)
     moved = (_moved_linearly if terms.linear else _moved)(model, terms, p, dp, value, apart, dc)
     # The mean is rounded in 1 / S**2, two products, its casts, and a sum of signed numbers besides the two in S**2.
-    own, common = model.rounding(_division(out)) * u, model.rounding(6.0 + found.softmax.casts) * u
+    own, common = model.rounding(_division(model, out)) * u, model.rounding(inverse + found.softmax.casts) * u
     rounding = model.join(times(size, model.join(own, summed)), times(mean_size, model.join(common, 3 * summed)))
     rounding = times(_largest(terms, p, dp), rounding, (1 + roundings + 4 * summed) ** 2)
     ulps = 2.01 * u / model.unit(out.dtype)

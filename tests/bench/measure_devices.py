@@ -23,6 +23,7 @@ MODELS = {
     "plain": None,
     "worst case, normwise": precjax.WorstCase(contraction="normwise"),
     "worst case, componentwise": precjax.WorstCase(),
+    "worst case, by rows": precjax.WorstCase(granularity="row"),
 }
 
 
