@@ -215,7 +215,12 @@ def _is_key(value: Any) -> bool:
 
 
 def _step(name: str, function: Callable[..., Any]) -> None:
-    """A monotone function with jumps: what lies between its values at both ends of the reach."""
+    """A monotone function with jumps: what lies between its values at both ends of the reach.
+
+    Between two numbers an error apart there are no more jumps than on the one or the other side of the tracked value
+    within twice the error, if jumps of equal height are as far apart as they are high. Those of a sign are not: another
+    execution may be 1 where the exact sign is -1, and the tracked one 0.
+    """
 
     @rule(name)
     def step(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
@@ -225,7 +230,9 @@ def _step(name: str, function: Callable[..., Any]) -> None:
             return [_subnormal_step(ball, name)]
         low, high = (_at(function, end, params) for end in (ball.low, ball.high))
         value = out.astype(ball.dtype)
-        spread = times(lax.max(lax.sub(high, value), lax.sub(value, low)), 1 + 4 * ball.eps)
+        whole = name == "sign" and not operands[0].known.settled
+        sides = lax.sub(high, low) if whole else lax.max(lax.sub(high, value), lax.sub(value, low))
+        spread = times(sides, 1 + 4 * ball.eps)
         certain = lax.bitwise_and(lax.eq(ball.error, jnp.zeros((), ball.dtype)), lax.eq(out, out))
         return [where(certain, 0.0, spread)]
 
