@@ -26,6 +26,7 @@ from precjax._registry import complex_rule, rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
+    after,
     by_elimination,
     difference,
     dot_up,
@@ -82,7 +83,9 @@ def moved_factors(lower: Enclosure, upper: Enclosure, residual: Any, packed: Any
     """The error of the packed factors, from a bound of what their product leaves of the matrix."""
     m, n = packed.shape[-2:]
     dtype = residual.dtype
-    e = dot_up(triangular_inverse_size(lower, True), residual, triangular_inverse_size(upper, False))
+    left = triangular_inverse_size(lower, True)
+    right = triangular_inverse_size(upper.map(lambda x: after(left, x)), False)
+    e = dot_up(left, residual, right)
 
     def split(z: Any) -> tuple[Any, Any]:
         """K, (m, m), and H, (n, n)."""
