@@ -13,6 +13,7 @@ from precjax.rules import (  # noqa: F401
     control_flow,
     conversion,
     decision,
+    determinant,
     eigenvalues,
     elementary,
     elimination,

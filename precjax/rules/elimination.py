@@ -1,10 +1,9 @@
-"""LU factorization with partial pivoting, and determinants.
+"""LU factorization with partial pivoting.
 
 Theorem: let E = L^-1 (P A* - L U) U^-1. Then P A* = L (I + E) U, and where I + E = (I + K)(I + H), K strictly lower and
 H upper triangular, the exact factors for the same pivots are L (I + K) and (I + H) U. K + H = E - K H is a fixed point,
 bounded by Brouwer's theorem (`enclosure.fixed_point`); the factors are unique, so they are these. The exact program
 takes the same pivots if every other candidate is smaller than the pivot, that is, if |l| < 1 below the diagonal of L*.
-The determinant is that of U* up to a sign, whatever the pivots.
 
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 and section 14.6.
@@ -19,11 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._interpreter import interpret
-from precjax._registry import complex_rule, rule, same_for_complex
-from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
+from precjax._registry import complex_rule, rule
+from precjax._rounding import enlarged, error_dtype, format_of, less, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
     after,
@@ -70,7 +67,7 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
     """
     factors, _, permutation = outs
     dtype = a.mid.dtype
-    a = a.map(lambda x: _permuted(x, permutation))
+    a = a.map(lambda x: permuted(x, permutation))
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
     steps = max(min(m - 1, n), 0)
@@ -107,7 +104,8 @@ def below_diagonal(x: Any) -> Any:
     return jnp.broadcast_to(jnp.tril(jnp.ones(x.shape[-2:], bool), -1), x.shape)
 
 
-def _permuted(x: Any, rows: Any) -> Any:
+def permuted(x: Any, rows: Any) -> Any:
+    """Rows in the order of the pivots."""
     return jnp.take_along_axis(x, rows[..., None], -2, mode="promise_in_bounds")
 
 
@@ -169,40 +167,3 @@ def lu_pivots_to_permutation(model: Any, operands: Sequence[Annotated], outs: Se
         return [None]
     any_doubt = jnp.any(doubt, axis=-1, keepdims=True)
     return [jnp.broadcast_to(where(any_doubt, float(outs[0].shape[-1] - 1), jnp.float32(0)), outs[0].shape)]
-
-
-@rule("slogdet")
-def slogdet(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, jaxpr: Any) -> list[Any] | None:
-    """The same steps on the factors for the computed pivots, which the determinant does not depend on."""
-    return _after_elimination(model, operands[0], jaxpr)
-
-
-def _after_elimination(model: Any, matrix: Annotated, jaxpr: Any) -> list[Any] | None:
-    rest = compat.without_first(jaxpr, "lu")
-    if rest is None:
-        return None
-    outs = lax.linalg.lu(matrix.value)
-    errors = [elimination_error(enclosed(model, matrix, error_dtype(outs[0].dtype)), outs), None, None]
-    results = interpret(model, rest, [Annotated(v, e) for v, e in zip(outs, errors, strict=True)])
-    return [model.explicit(x).error for x in results]
-
-
-@rule("det")
-def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps: Sequence[Annotated]) -> list[Any]:
-    """What its steps say, or |det*| + |det| <= product(|u| + e) + |det|: a pivot may be 0.
-
-    Logarithms are taken of the factors, so that no partial product overflows or vanishes.
-    """
-    factors = lax.linalg.lu(operands[0].value)
-    dtype = error_dtype(outs[0].dtype)
-    errors = elimination_error(enclosed(model, operands[0], dtype), factors)
-    sizes = enlarged(plus(lax.abs(middle(factors[0])), errors), 6, dtype)
-    logs = lax.log(jnp.diagonal(sizes, axis1=-2, axis2=-1))
-    n, u = logs.shape[-1], format_of(dtype).unit_roundoff
-    slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)
-    largest = times(lax.exp(plus(jnp.sum(logs, axis=-1), slack)), 1 + 64 * u)
-    known = enlarged(plus(largest, lax.abs(middle(outs[0]))), 8, dtype)
-    return [minimum(known, never_nan(model.explicit(steps[0]).error))]
-
-
-same_for_complex("slogdet", "det")
