@@ -4,6 +4,7 @@ Theorem: let E = L^-1 (P A* - L U) U^-1. Then P A* = L (I + E) U, and where I + 
 H upper triangular, the exact factors for the same pivots are L (I + K) and (I + H) U. K + H = E - K H is a fixed point,
 bounded by Brouwer's theorem (`enclosure.fixed_point`); the factors are unique, so they are these. The exact program
 takes the same pivots if every other candidate is smaller than the pivot, that is, if |l| < 1 below the diagonal of L*.
+Column by column: what an elimination has done before a pivot that is in doubt, no choice of that pivot undoes.
 
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 and section 14.6.
@@ -29,6 +30,7 @@ from precjax.rules.enclosure import (
     dot_up,
     enclosed,
     fixed_point,
+    highest,
     identity,
     middle,
     product,
@@ -54,9 +56,8 @@ def _with_certain_pivots(
 ) -> list[Any]:
     packed = middle(outs[0])
     error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
-    certain = certain_pivots(packed, smaller(packed, error), exact)
-    doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
-    return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
+    sizes = enlarged(plus(lax.abs(packed), error), 6, error.dtype)
+    return before_doubt(error, sizes, smaller(packed, error), exact)
 
 
 def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
@@ -132,8 +133,8 @@ def fitted(x: Any, m: int, n: int) -> Any:
 
 
 def less_than_pivot(packed: Any, error: Any) -> Any:
-    """Which candidates of a column are surely smaller than its pivot."""
-    return less(plus(lax.abs(packed), error), 1.0)
+    """Which candidates of a column are surely smaller than its pivot, in every execution."""
+    return less(plus(lax.abs(packed), times(error, 2.0)), 1.0)
 
 
 def less_in_parts(packed: Any, error: Any) -> Any:
@@ -144,7 +145,7 @@ def less_in_parts(packed: Any, error: Any) -> Any:
     moved = plus(times(lax.abs(candidates), of_pivots), times(errors, plus(lax.abs(pivots), of_pivots)))
     moved = plus(moved, of_pivots, times(lax.abs(pivots), 64 * format_of(error.dtype).unit_roundoff))
     computed = _sum_of_parts(lax.mul(*jnp.broadcast_arrays(candidates, pivots)))
-    smaller = less(plus(computed, times(moved, 1.5)), _sum_of_parts(pivots))
+    smaller = less(plus(computed, times(moved, 3.0)), _sum_of_parts(pivots))
     return jnp.concatenate([smaller, jnp.ones(packed[..., k:].shape, bool)], -1)
 
 
@@ -152,18 +153,41 @@ def _sum_of_parts(z: Any) -> Any:
     return plus(lax.abs(lax.real(z)), lax.abs(lax.imag(z)))
 
 
-def certain_pivots(packed: Any, smaller: Any, exact: bool) -> Any:
-    """Whether no other pivots are possible; a first column that is known exactly decides itself, ties included."""
+def before_doubt(error: Any, sizes: Any, smaller: Any, exact: bool) -> list[Any]:
+    """Errors of the factors, the pivots and the permutation, where pivots of some column on may be others.
+
+    Rows of U above the first pivot in doubt are what they are; so are the elements of L left of it, but for their
+    order: the rows that are not yet chosen may come in any. `sizes` bound the computed and the exact elements.
+    """
+    m, n = error.shape[-2:]
+    chosen = _certain_pivots(smaller, exact)[..., None, None]
+    i, j = jnp.arange(m)[:, None], jnp.arange(n)
+    shuffled = lax.bitwise_and(*jnp.broadcast_arrays(i >= chosen, chosen < n))
+    in_any_row = enlarged(plus(sizes, highest(where(i >= chosen, sizes, 0.0), -2)), 2, error.dtype)
+    left = lax.bitwise_and(jnp.broadcast_to(shuffled, error.shape), below_diagonal(error))
+    of_factors = where(jnp.minimum(i, j) < chosen, where(left, in_any_row, error), np.inf)
+    doubt = where(shuffled[..., 0], float(m - 1), jnp.float32(0))
+    return [of_factors, doubt[..., : min(m, n)], doubt]
+
+
+def _certain_pivots(smaller: Any, exact: bool) -> Any:
+    """How many first pivots are certain, all n of them where no candidate may take the place of one.
+
+    A first column that is known exactly decides itself, ties included.
+    """
     if exact:
-        smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))
-    return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(packed))), axis=(-2, -1), keepdims=True)
+        smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(smaller.shape[-1]) == 0, smaller.shape))
+    certain = jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(smaller))), axis=-2)
+    return jnp.sum(jnp.cumprod(certain.astype(jnp.int32), axis=-1), axis=-1)
 
 
 @rule("lu_pivots_to_permutation")
 def lu_pivots_to_permutation(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Any pivot in doubt spoils all of the permutation."""
+    """The first pivot in doubt spoils all places from its own on."""
     doubt = model.doubt(operands[0])
     if doubt is None:
         return [None]
-    any_doubt = jnp.any(doubt, axis=-1, keepdims=True)
-    return [jnp.broadcast_to(where(any_doubt, float(outs[0].shape[-1] - 1), jnp.float32(0)), outs[0].shape)]
+    n, k = outs[0].shape[-1], doubt.shape[-1]
+    spoiled = jnp.cumsum(doubt.astype(jnp.int32), axis=-1) > 0
+    spoiled = jnp.take(spoiled, jnp.minimum(jnp.arange(n), k - 1), axis=-1) if k else jnp.zeros(outs[0].shape, bool)
+    return [where(spoiled, float(n - 1), jnp.float32(0))]
