@@ -22,6 +22,7 @@ from precjax.rules import (  # noqa: F401
     incomplete,
     indexing,
     integer,
+    least_squares,
     linalg,
     ordering,
     orthogonal,
