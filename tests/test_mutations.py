@@ -34,11 +34,13 @@ from precjax.rules import (
     contraction,
     control_flow,
     decision,
+    determinant,
     elimination,
     enclosure,
     fft,
     incomplete,
     indexing,
+    least_squares,
     orthogonal,
     softmax,
     softmax_gradient,
@@ -145,6 +147,10 @@ def product_without_radius(x, y, original=enclosure.product):
     return original(x._replace(rad=None), y)
 
 
+def without_error(model, operand, dtype, original=enclosure.enclosed):
+    return original(model, operand, dtype)._replace(rad=None)
+
+
 def halved(f):
     return lambda *args: jax.tree.map(lambda x: x / 2, f(*args))
 
@@ -197,7 +203,11 @@ FAULTS = {
     "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
-    "pivots taken as certain": Fault((elimination, "certain_pivots"), taken_for_granted(elimination.certain_pivots), ("lu",)),
+    "pivots taken as certain": Fault((elimination, "_certain_pivots"), lambda smaller, exact: jnp.full(smaller.shape[:-2], smaller.shape[-1]), ("lu",)),
+    "order of rows after a pivot in doubt taken as certain": Fault((elimination, "highest"), lambda x, axis: jnp.zeros_like(x[..., :1, :]), ("lu with a pivot in doubt",)),
+    "error of the matrix of a determinant ignored": Fault((determinant, "enclosed"), without_error, ("det",)),
+    "half of what moves a determinant": Fault((determinant, "_series"), halved(determinant._series), ("det",)),
+    "error of the matrix of least squares ignored": Fault((least_squares, "enclosed"), without_error, ("lstsq",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),
