@@ -116,7 +116,7 @@ ROWS = {
     "lu": (lax.linalg.lu, hard((4, 4))),
     "lu with a pivot in doubt": (lax.linalg.lu, with_two_candidates, ("float32",)),
     "lu of a tall matrix": (lax.linalg.lu, mild((4, 2)), ("float64",)),
-    "det": (jnp.linalg.det, hard((4, 4)), ("float32",)),
+    "det of a stack": (jnp.linalg.det, hard((3, 4, 4)), ("float32",)),
     "slogdet": (jnp.linalg.slogdet, dominant((4, 4)), ("float64",)),
     "qr": (lambda a, c: jnp.linalg.qr(a.at[0, 0].set(c[0] - c[1])), with_twins(3, 2), ("float32",)),
     "eigh": (eigh, mild((4, 4)), ("float32",)),

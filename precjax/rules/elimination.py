@@ -7,7 +7,7 @@ takes the same pivots if every other candidate is smaller than the pivot, that i
 Column by column: what an elimination has done before a pivot that is in doubt, no choice of that pivot undoes.
 
 References:
-    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 and section 14.6.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9.
 """
 
 from __future__ import annotations

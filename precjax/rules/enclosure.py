@@ -88,9 +88,9 @@ def identity(n: int, like: Any) -> Any:
 def after(earlier: Any, x: Any) -> Any:
     """x, that XLA must not compute with before `earlier` is there.
 
-    LAPACK calls on stacks hand their matrices to the threads that run the program, and wait (JAX 0.10): where as many
-    calls run at once as there are threads, each waits for the others for ever. So a rule makes its calls one after the
-    other, and after those of the value. No number is chosen by the select; barriers are gone when XLA orders calls.
+    LAPACK calls on stacks hand their matrices to the threads that run the program, and wait for them (JAX 0.10): where
+    as many calls run at once as there are threads, all wait for ever. So a rule makes its calls one after the other,
+    and after those of the value. The select always takes x; a barrier would be gone before XLA orders the calls.
     """
     if 0 in earlier.shape:
         return x

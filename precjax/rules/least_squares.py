@@ -43,7 +43,7 @@ from precjax.rules.enclosure import (
 )
 
 _RANK = {"lstsq": 1.0, "pinv": 10.0}  # smallest singular values that count, in max(m, n) eps of the largest
-_LONG = 16
+_LONG = 16  # rows per column, beyond which the unit matrix of pinv would dwarf the matrix
 
 
 class Preconditioned(NamedTuple):
