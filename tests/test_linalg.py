@@ -1,5 +1,8 @@
 """Linear algebra as a user calls it: what is tracked, what stays finite, how bounds behave as matrices grow."""
 
+import subprocess
+import sys
+
 import flint
 import jax
 import jax.numpy as jnp
@@ -175,6 +178,20 @@ def test_certified_is_tight(f):
 def test_derivatives():
     """The transposed system is understood as well."""
     check_rule(jax.grad(lambda a: NL.inv(a).sum()), blurred(S, 1e-4), modes=("plain",))
+
+
+WAITING = """
+import jax, jax.numpy as jnp, precjax
+a = jax.random.normal(jax.random.key(0), (24, 32, 32))
+assert jnp.isfinite(jax.jit(precjax.track(jnp.linalg.{}))(a).error).all()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["det", "inv"])
+def test_calls_on_stacks_do_not_wait_for_each_other(name):
+    """In JAX 0.10 as many independent LAPACK calls as there are threads stop the program for ever."""
+    subprocess.run([sys.executable, "-c", WAITING.format(name)], check=True, timeout=300)
 
 
 LARGER = {
