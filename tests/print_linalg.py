@@ -92,7 +92,7 @@ def main():
                     tracked = jax.jit(precjax.track(f))
                     found = [measured(name, n, dtype, target, tracked) for target in TARGETS]
                     share = (
-                        "" if all(s == 1 for s, _ in found) else " finite " + ", ".join(f"{s:.0%}" for s, _ in found)
+                        "" if all(s == 1 for s, _ in found) else " finite " + ", ".join(f"{s:.1%}" for s, _ in found)
                     )
                     cells.append(", ".join("-" if np.isnan(t) else f"{t:.2g}" for _, t in found) + share)
             print(f"| `{name}` | {dtype} | " + " | ".join(cells) + " |", flush=True)
