@@ -48,6 +48,13 @@ def nearly_singular(n, *others):
     return inputs
 
 
+def with_two_candidates(draw):
+    """After the first step of an elimination two elements are nearly the same: the rows may come in either order."""
+    c = draw.random.uniform(1, 2)
+    a = np.array([[4, 1, 2], [2, 0.5 + c, 1], [-1, -0.25 - c * (1 - 2e-4), 3]])
+    return (Drawn(a.astype(draw.dtype)),)
+
+
 def with_twins(*shape):
     """A matrix, and two numbers that are nearly the same: errors may change the sign of their difference."""
 
@@ -88,6 +95,11 @@ def singles(a):
     return jnp.linalg.inv(a), jnp.linalg.cholesky(positive), jnp.linalg.slogdet(positive), jnp.linalg.svdvals(a)
 
 
+def least_squares(a, b):
+    """A solution, and what it leaves."""
+    return jnp.linalg.lstsq(a, b)[:2]
+
+
 def banded(below, middle, above, b):
     return lax.linalg.tridiagonal_solve(below, middle + 5, above, b)
 
@@ -102,17 +114,20 @@ ROWS = {
     "cholesky": (jnp.linalg.cholesky, positive(5, 10.0), ("float32",)),
     "cholesky of an ill-conditioned matrix": (jnp.linalg.cholesky, positive(3, 1e4), ("float64",)),
     "lu": (lax.linalg.lu, hard((4, 4))),
+    "lu with a pivot in doubt": (lax.linalg.lu, with_two_candidates, ("float32",)),
     "lu of a tall matrix": (lax.linalg.lu, mild((4, 2)), ("float64",)),
+    "det of a stack": (jnp.linalg.det, hard((3, 4, 4)), ("float32",)),
     "slogdet": (jnp.linalg.slogdet, dominant((4, 4)), ("float64",)),
     "qr": (lambda a, c: jnp.linalg.qr(a.at[0, 0].set(c[0] - c[1])), with_twins(3, 2), ("float32",)),
     "eigh": (eigh, mild((4, 4)), ("float32",)),
     "svd": (svd, mild((3, 2)), ("float64",)),
+    "lstsq": (least_squares, mild((4, 2), (4,)), ("float32",)),
     "tridiagonal_solve": (banded, mild((4,), (4,), (4,), (4, 1)), ("float32",)),
 }
 # Pivots of ordinary matrices may be in doubt where errors are large.
 UNBOUNDED = {
     "triangular_solve", "solve", "solve of a nearly singular matrix", "lu", "lu of a tall matrix",
-    "cholesky of an ill-conditioned matrix",
+    "lu with a pivot in doubt", "cholesky of an ill-conditioned matrix",
 }  # fmt: skip
 
 CASES = [

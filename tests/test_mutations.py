@@ -35,12 +35,14 @@ from precjax.rules import (
     complex_ordering,
     control_flow,
     decision,
+    determinant,
     elimination,
     enclosure,
     fft,
     incomplete,
     indexing,
     integer_division,
+    least_squares,
     orthogonal,
     softmax,
     softmax_gradient,
@@ -152,6 +154,10 @@ def product_without_radius(x, y, original=enclosure.product):
     return original(x._replace(rad=None), y)
 
 
+def without_error(model, operand, dtype, original=enclosure.enclosed):
+    return original(model, operand, dtype)._replace(rad=None)
+
+
 def halved(f):
     return lambda *args: jax.tree.map(lambda x: x / 2, f(*args))
 
@@ -206,7 +212,11 @@ FAULTS = {
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: masks taken for each other": Fault((_masks, "_alike"), lambda x, y: True, ("exponentials of two masks",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
-    "pivots taken as certain": Fault((elimination, "certain_pivots"), taken_for_granted(elimination.certain_pivots), ("lu",)),
+    "pivots taken as certain": Fault((elimination, "_certain_pivots"), lambda smaller, exact: jnp.full(smaller.shape[:-2], smaller.shape[-1]), ("lu",)),
+    "order of rows after a pivot in doubt taken as certain": Fault((elimination, "highest"), lambda x, axis: jnp.zeros_like(x[..., :1, :]), ("lu with a pivot in doubt",)),
+    "error of the matrix of a determinant ignored": Fault((determinant, "enclosed"), without_error, ("det of a stack",)),
+    "half of what moves a determinant": Fault((determinant, "_series"), halved(determinant._series), ("det of a stack",)),
+    "error of the matrix of least squares ignored": Fault((least_squares, "enclosed"), without_error, ("lstsq",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),

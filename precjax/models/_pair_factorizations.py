@@ -18,7 +18,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._inline import walk
-from precjax._rounding import plus, where
+from precjax._rounding import enlarged, plus, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._factorizations import mapped, symmetric, transposed, triangle
@@ -26,7 +26,7 @@ from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_rules import Call, PairRules, fat, pair_errors, special
 from precjax.models._paired import Rest, pair
 from precjax.rules.cholesky import moved_cholesky_factor
-from precjax.rules.elimination import certain_pivots, less_than_pivot, moved_factors, parts
+from precjax.rules.elimination import before_doubt, less_than_pivot, moved_factors, parts
 from precjax.rules.enclosure import Enclosure, amplified, defect, product, size
 from precjax.rules.linalg import triangular_inverse, triangular_weights
 
@@ -116,10 +116,8 @@ def _lu(model: PairRules, call: Call) -> list[Any]:
     views = [enclosed(annotated(x)) for x in (lower, upper)]
     error = moved_factors(views[0], views[1], rest, packed.hi, steps)
     covering = plus(error, lax.abs(packed.lo))
-    exact = matrix.error is None
-    certain = certain_pivots(packed.hi, less_than_pivot(packed.hi, covering), exact)
-    doubt = where(certain[..., 0], 0.0, float(m - 1))
-    return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in rows)]
+    sizes = enlarged(plus(lax.abs(packed.hi), covering), 4, _FLOAT64)
+    return before_doubt(error, sizes, less_than_pivot(packed.hi, covering), matrix.error is None)
 
 
 def _low_parts(packed: Any, steps: int) -> list[Any]:

@@ -30,7 +30,7 @@ def jit(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     params = eqn.params
     operands = placed(operands, params["in_shardings"])
     results = run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
-    return placed(results, params["out_shardings"])
+    return placed(_judged(model, eqn, operands, results), params["out_shardings"])
 
 
 @control("closed_call", "core_call", "call", "eval_jaxpr", "composite", "xla_metadata_call", "compute_on", "fused_call")
@@ -65,10 +65,15 @@ def _graft_jvp(primals: Any, tangents: Any) -> Any:
 def custom_derivative(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Forward, the function's own jaxpr; under `grad` the original call supplies its rule; otherwise it is dead."""
     results = interpret(model, compat.call_jaxpr(eqn), operands)
+    return _with_derivative_of(model, eqn, operands, _judged(model, eqn, operands, results))
+
+
+def _judged(model: Any, eqn: Any, operands: list[Annotated], results: list[Annotated]) -> list[Annotated]:
+    """What a theorem on the whole says of a call of a library function."""
     name = recognized(eqn)
-    if name is not None:
-        results = model.judged(name, {"jaxpr": compat.call_jaxpr(eqn), "steps": results}, operands, results)
-    return _with_derivative_of(model, eqn, operands, results)
+    if name is None:
+        return results
+    return model.judged(name, {"jaxpr": compat.call_jaxpr(eqn), "steps": results}, operands, results)
 
 
 def _with_derivative_of(

@@ -1,13 +1,13 @@
-"""LU factorization with partial pivoting, and determinants.
+"""LU factorization with partial pivoting.
 
 Theorem: let E = L^-1 (P A* - L U) U^-1. Then P A* = L (I + E) U, and where I + E = (I + K)(I + H), K strictly lower and
 H upper triangular, the exact factors for the same pivots are L (I + K) and (I + H) U. K + H = E - K H is a fixed point,
 bounded by Brouwer's theorem (`enclosure.fixed_point`); the factors are unique, so they are these. The exact program
 takes the same pivots if every other candidate is smaller than the pivot, that is, if |l| < 1 below the diagonal of L*.
-The determinant is that of U* up to a sign, whatever the pivots.
+Column by column: what an elimination has done before a pivot that is in doubt, no choice of that pivot undoes.
 
 References:
-    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 and section 14.6.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._interpreter import interpret
-from precjax._registry import complex_rule, rule, same_for_complex
-from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
+from precjax._registry import complex_rule, rule
+from precjax._rounding import enlarged, error_dtype, format_of, less, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
+    after,
     by_elimination,
     difference,
     dot_up,
     enclosed,
     fixed_point,
+    highest,
     identity,
     middle,
     product,
@@ -56,9 +56,8 @@ def _with_certain_pivots(
 ) -> list[Any]:
     packed = middle(outs[0])
     error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
-    certain = certain_pivots(packed, smaller(packed, error), exact)
-    doubt = where(certain[..., 0], 0.0, float(packed.shape[-2] - 1))
-    return [where(certain, error, np.inf), *(jnp.broadcast_to(doubt, x.shape).astype(jnp.float32) for x in outs[1:])]
+    sizes = enlarged(plus(lax.abs(packed), error), 6, error.dtype)
+    return before_doubt(error, sizes, smaller(packed, error), exact)
 
 
 def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
@@ -69,7 +68,7 @@ def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
     """
     factors, _, permutation = outs
     dtype = a.mid.dtype
-    a = a.map(lambda x: _permuted(x, permutation))
+    a = a.map(lambda x: permuted(x, permutation))
     packed = factors.astype(dtype)
     m, n = packed.shape[-2:]
     steps = max(min(m - 1, n), 0)
@@ -82,7 +81,9 @@ def moved_factors(lower: Enclosure, upper: Enclosure, residual: Any, packed: Any
     """The error of the packed factors, from a bound of what their product leaves of the matrix."""
     m, n = packed.shape[-2:]
     dtype = residual.dtype
-    e = dot_up(triangular_inverse_size(lower, True), residual, triangular_inverse_size(upper, False))
+    left = triangular_inverse_size(lower, True)
+    right = triangular_inverse_size(upper.map(lambda x: after(left, x)), False)
+    e = dot_up(left, residual, right)
 
     def split(z: Any) -> tuple[Any, Any]:
         """K, (m, m), and H, (n, n)."""
@@ -104,7 +105,8 @@ def below_diagonal(x: Any) -> Any:
     return jnp.broadcast_to(jnp.tril(jnp.ones(x.shape[-2:], bool), -1), x.shape)
 
 
-def _permuted(x: Any, rows: Any) -> Any:
+def permuted(x: Any, rows: Any) -> Any:
+    """Rows in the order of the pivots."""
     return jnp.take_along_axis(x, rows[..., None], -2, mode="promise_in_bounds")
 
 
@@ -131,8 +133,8 @@ def fitted(x: Any, m: int, n: int) -> Any:
 
 
 def less_than_pivot(packed: Any, error: Any) -> Any:
-    """Which candidates of a column are surely smaller than its pivot."""
-    return less(plus(lax.abs(packed), error), 1.0)
+    """Which candidates of a column are surely smaller than its pivot, in every execution."""
+    return less(plus(lax.abs(packed), times(error, 2.0)), 1.0)
 
 
 def less_in_parts(packed: Any, error: Any) -> Any:
@@ -143,7 +145,7 @@ def less_in_parts(packed: Any, error: Any) -> Any:
     moved = plus(times(lax.abs(candidates), of_pivots), times(errors, plus(lax.abs(pivots), of_pivots)))
     moved = plus(moved, of_pivots, times(lax.abs(pivots), 64 * format_of(error.dtype).unit_roundoff))
     computed = _sum_of_parts(lax.mul(*jnp.broadcast_arrays(candidates, pivots)))
-    smaller = less(plus(computed, times(moved, 1.5)), _sum_of_parts(pivots))
+    smaller = less(plus(computed, times(moved, 3.0)), _sum_of_parts(pivots))
     return jnp.concatenate([smaller, jnp.ones(packed[..., k:].shape, bool)], -1)
 
 
@@ -151,55 +153,41 @@ def _sum_of_parts(z: Any) -> Any:
     return plus(lax.abs(lax.real(z)), lax.abs(lax.imag(z)))
 
 
-def certain_pivots(packed: Any, smaller: Any, exact: bool) -> Any:
-    """Whether no other pivots are possible; a first column that is known exactly decides itself, ties included."""
+def before_doubt(error: Any, sizes: Any, smaller: Any, exact: bool) -> list[Any]:
+    """Errors of the factors, the pivots and the permutation, where pivots of some column on may be others.
+
+    Rows of U above the first pivot in doubt are what they are; so are the elements of L left of it, but for their
+    order: the rows that are not yet chosen may come in any. `sizes` bound the computed and the exact elements.
+    """
+    m, n = error.shape[-2:]
+    chosen = _certain_pivots(smaller, exact)[..., None, None]
+    i, j = jnp.arange(m)[:, None], jnp.arange(n)
+    shuffled = lax.bitwise_and(*jnp.broadcast_arrays(i >= chosen, chosen < n))
+    in_any_row = enlarged(plus(sizes, highest(where(i >= chosen, sizes, 0.0), -2)), 2, error.dtype)
+    left = lax.bitwise_and(jnp.broadcast_to(shuffled, error.shape), below_diagonal(error))
+    of_factors = where(jnp.minimum(i, j) < chosen, where(left, in_any_row, error), np.inf)
+    doubt = where(shuffled[..., 0], float(m - 1), jnp.float32(0))
+    return [of_factors, doubt[..., : min(m, n)], doubt]
+
+
+def _certain_pivots(smaller: Any, exact: bool) -> Any:
+    """How many first pivots are certain, all n of them where no candidate may take the place of one.
+
+    A first column that is known exactly decides itself, ties included.
+    """
     if exact:
-        smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(packed.shape[-1]) == 0, packed.shape))
-    return jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(packed))), axis=(-2, -1), keepdims=True)
+        smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(smaller.shape[-1]) == 0, smaller.shape))
+    certain = jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(smaller))), axis=-2)
+    return jnp.sum(jnp.cumprod(certain.astype(jnp.int32), axis=-1), axis=-1)
 
 
 @rule("lu_pivots_to_permutation")
 def lu_pivots_to_permutation(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Any pivot in doubt spoils all of the permutation."""
+    """The first pivot in doubt spoils all places from its own on."""
     doubt = model.doubt(operands[0])
     if doubt is None:
         return [None]
-    any_doubt = jnp.any(doubt, axis=-1, keepdims=True)
-    return [jnp.broadcast_to(where(any_doubt, float(outs[0].shape[-1] - 1), jnp.float32(0)), outs[0].shape)]
-
-
-@rule("slogdet")
-def slogdet(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, jaxpr: Any) -> list[Any] | None:
-    """The same steps on the factors for the computed pivots, which the determinant does not depend on."""
-    return _after_elimination(model, operands[0], jaxpr)
-
-
-def _after_elimination(model: Any, matrix: Annotated, jaxpr: Any) -> list[Any] | None:
-    rest = compat.without_first(jaxpr, "lu")
-    if rest is None:
-        return None
-    outs = lax.linalg.lu(matrix.value)
-    errors = [elimination_error(enclosed(model, matrix, error_dtype(outs[0].dtype)), outs), None, None]
-    results = interpret(model, rest, [Annotated(v, e) for v, e in zip(outs, errors, strict=True)])
-    return [model.explicit(x).error for x in results]
-
-
-@rule("det")
-def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps: Sequence[Annotated]) -> list[Any]:
-    """What its steps say, or |det*| + |det| <= product(|u| + e) + |det|: a pivot may be 0.
-
-    Logarithms are taken of the factors, so that no partial product overflows or vanishes.
-    """
-    factors = lax.linalg.lu(operands[0].value)
-    dtype = error_dtype(outs[0].dtype)
-    errors = elimination_error(enclosed(model, operands[0], dtype), factors)
-    sizes = enlarged(plus(lax.abs(middle(factors[0])), errors), 6, dtype)
-    logs = lax.log(jnp.diagonal(sizes, axis1=-2, axis2=-1))
-    n, u = logs.shape[-1], format_of(dtype).unit_roundoff
-    slack = times(jnp.sum(lax.abs(logs), axis=-1), (n + 16) * u)
-    largest = times(lax.exp(plus(jnp.sum(logs, axis=-1), slack)), 1 + 64 * u)
-    known = enlarged(plus(largest, lax.abs(middle(outs[0]))), 8, dtype)
-    return [minimum(known, never_nan(model.explicit(steps[0]).error))]
-
-
-same_for_complex("slogdet", "det")
+    n, k = outs[0].shape[-1], doubt.shape[-1]
+    spoiled = jnp.cumsum(doubt.astype(jnp.int32), axis=-1) > 0
+    spoiled = jnp.take(spoiled, jnp.minimum(jnp.arange(n), k - 1), axis=-1) if k else jnp.zeros(outs[0].shape, bool)
+    return [where(spoiled, float(n - 1), jnp.float32(0))]

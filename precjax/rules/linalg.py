@@ -20,6 +20,7 @@ from precjax._registry import rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, format_of, plus, times
 from precjax.rules.enclosure import (
     Enclosure,
+    after,
     difference,
     enclosed,
     identity,
@@ -54,7 +55,8 @@ def triangular_solve(
     x = middle(out)
     if not left_side:
         b, x = b.t, transposed(x)
-    error = solution_error(_coarser(model, a, out), b, x, triangular_inverse(a.mid, lower), triangular_weights(lower))
+    inverse = triangular_inverse(after(x, a.mid), lower)
+    error = solution_error(_coarser(model, a, out), b, x, inverse, triangular_weights(lower))
     error = error if left_side else transposed(error)
     # A narrow result may be kept in excess precision where the residual reads it.
     return [error if out.dtype == x.dtype else model.total(out, error)]
@@ -112,7 +114,7 @@ def custom_linear_solve(
     a = enclosed(model, system.matrix, dtype).map(system.arrange)
     b = enclosed(model, right[0], dtype).map(system.right)
     x = system.unknown(middle(outs[0]))
-    error = solution_error(a, b, x, jnp.linalg.inv(a.mid))
+    error = solution_error(a, b, x, jnp.linalg.inv(after(x, a.mid)))
     return [system.place(error, outs[0].shape)]
 
 
@@ -122,7 +124,8 @@ def tridiagonal_solve(model: Any, operands: Sequence[Annotated], outs: Sequence[
     dtype = error_dtype(outs[0].dtype)
     *bands, b = (enclosed(model, x, dtype) for x in operands)
     a = _summed([band.map(functools.partial(_on_band, k=k)) for k, band in zip((-1, 0, 1), bands, strict=True)])
-    return [solution_error(a, b, middle(outs[0]), jnp.linalg.inv(a.mid))]
+    x = middle(outs[0])
+    return [solution_error(a, b, x, jnp.linalg.inv(after(x, a.mid)))]
 
 
 def _on_band(x: Any, k: int) -> Any:

@@ -30,6 +30,7 @@ from precjax.rules.cholesky import factor_of_one_plus
 from precjax.rules.elimination import below_diagonal, elimination_error, fitted
 from precjax.rules.enclosure import (
     Enclosure,
+    after,
     amplified,
     defect,
     difference,
@@ -128,7 +129,7 @@ def _reflections(q: Any, of_q: Any) -> tuple[Any, Any]:
     """
     m, k = q.shape[-2:]
     left = Enclosure(lax.sub(jnp.broadcast_to(jnp.eye(m, k, dtype=q.dtype), q.shape), q), plus(of_q, 2 * _ulp(q)))
-    outs = lax.linalg.lu(left.mid)
+    outs = lax.linalg.lu(after(of_q, left.mid))
     in_order = lax.eq(outs[2], jnp.broadcast_to(jnp.arange(m, dtype=outs[2].dtype), outs[2].shape))
     unmoved = jnp.all(in_order, axis=-1)[..., None, None]
     return outs, where(unmoved, elimination_error(left, outs), np.inf)
