@@ -51,7 +51,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
         One `Annotated` per output of the jaxpr.
     """
     jaxpr = compat.without_refs(jaxpr)
-    body = compat.open_jaxpr(jaxpr)
+    body = model.arranged(compat.open_jaxpr(jaxpr))
     constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))

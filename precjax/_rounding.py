@@ -92,6 +92,14 @@ def magnitude(value: Any, dtype: Any) -> Any:
     return as_error(lax.abs(value) if signed else value, dtype)
 
 
+def binade(size: Any) -> Any:
+    """2**floor(log2 size) by the bits of the exponent: infinity for infinity, 0 for subnormals; float32 or float64."""
+    info = np.finfo(size.dtype)
+    word = np.dtype(f"uint{info.bits}")
+    mask = np.asarray(((1 << info.nexp) - 1) << info.nmant, word)
+    return lax.bitcast_convert_type(lax.bitwise_and(lax.bitcast_convert_type(size, word), mask), size.dtype)
+
+
 def is_constant(value: Any) -> bool:
     """Whether the value is a scalar known while tracing."""
     return not isinstance(value, jax.Array) and np.ndim(value) == 0

@@ -93,15 +93,27 @@ def _axes(model: Stochastic, part: Any) -> Any:
 
 
 def _error(value: Any, runs: Any) -> Any:
-    """Root mean square of sample - value, over the root of two: value and sample differ by the errors of both."""
-    dtype = error_dtype(value.dtype)
+    """Root mean square of sample - value, over the root of two: value and sample differ by the errors of both.
+
+    Run by run: XLA's library on a CPU takes 25 times as long for sums and maxima over a first axis.
+    """
     if not is_plain(value):
         return jnp.zeros(value.shape, jnp.float32)
-    distance = _distance(runs, jnp.broadcast_to(value, runs.shape)).astype(dtype)
-    largest = jnp.max(distance, axis=0, initial=0)
-    scale = where(lax.is_finite(largest) & (largest > 0), largest, 1.0)
-    mean = jnp.mean(lax.square(distance / scale), axis=0)
-    return where(lax.is_finite(largest), lax.mul(scale, lax.sqrt(mean / 2)), largest)
+
+    def joined(run: Any, norm: Any) -> Any:
+        distance = _distance(lax.dynamic_index_in_dim(runs, run, keepdims=False), value)
+        return _hypotenuse(norm, distance.astype(norm.dtype))
+
+    norm = lax.fori_loop(0, len(runs), joined, jnp.zeros(value.shape, error_dtype(value.dtype)))
+    return lax.mul(norm, np.asarray(1 / math.sqrt(2 * len(runs)), norm.dtype))
+
+
+def _hypotenuse(a: Any, b: Any) -> Any:
+    """Root of a**2 + b**2, neither of them negative; no square vanishes or overflows that matters."""
+    larger, smaller = lax.max(a, b), lax.min(a, b)
+    tangent = where(lax.eq(smaller, jnp.zeros_like(smaller)), 0.0, lax.div(smaller, larger))
+    root = lax.mul(larger, lax.sqrt(1 + lax.square(tangent)))
+    return where(lax.is_finite(larger), root, larger)
 
 
 def _distance(a: Any, b: Any) -> Any:

@@ -1,5 +1,7 @@
 """Probabilistic: covers as often as it promises, realistic at every depth, finite, and careful where errors repeat."""
 
+import statistics
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,3 +156,38 @@ def test_float32_constants_where_float64_is_enabled():
         wide = precjax.track(lambda x: 1 - x, model="probabilistic")(x)
     assert wide.error.dtype == plain.error.dtype == np.float32
     np.testing.assert_array_equal(wide.error, plain.error)
+
+
+# ------------------------------------------------------------------------------------- what a rounding, a decision counts
+
+
+def test_a_rounding_goes_by_half_a_unit_in_the_last_place():
+    """Below a power of two it errs by half as much of the number as above."""
+    x = np.float32([1.0, 1.999, 2.001]) * np.float32([[1], [2.0**40]])
+    for model in (Probabilistic(), Probabilistic(probes=4)):
+        units = np.asarray(track(lambda x: x * np.float32(1 + 2.0**-20), model=model)(x).error) / np.spacing(x)
+        np.testing.assert_allclose(units, np.broadcast_to(units[0, 0], units.shape), rtol=1e-3)
+        assert 0.99 * 0.5 < units[0, 0] < 1.5
+
+
+def test_decisions_are_covered_and_their_sum_is():
+    """Numbers of deviation 1, anywhere about where they turn a choice: however far they are found from there, and summed."""
+    random = np.random.default_rng(0)
+    exact = random.uniform(-6, 6, (500, 200)).astype(np.float32)
+    x = exact + random.standard_normal(exact.shape, np.float32)
+    error = np.float32(statistics.NormalDist().inv_cdf(0.995))  # 99% of errors of deviation 1 are below it
+
+    def f(x):
+        chosen = jnp.where(x > 0, 3.0, 1.0)
+        return chosen, x > 0, chosen.sum(1)
+
+    tracked = track(f, model="probabilistic")(Tracked(x, error))
+    covered = [
+        np.abs(np.asarray(value, np.float32) - np.asarray(right, np.float32)) <= np.asarray(bound) * (1 + 1e-6)
+        for value, bound, right in zip(*tracked, f(exact), strict=True)
+    ]
+    distance = np.floor(np.abs(x) * 4)
+    for each in covered[:2]:
+        assert min(np.mean(each[distance == d]) for d in range(16)) >= 0.985
+    assert np.mean(covered[2]) >= 0.985
+    assert np.max(tracked.error[1]) == 1

@@ -49,6 +49,10 @@ class Network(NamedTuple):
 
         return run
 
+    def redrawn(self, seed: int) -> Network:
+        """Other inputs; those of seed 0 are its own."""
+        return self._replace(inputs=jnp.asarray(normal(10_000 + seed, *self.inputs.shape), self.inputs.dtype) if seed else self.inputs)
+
     def astype(self, dtype: Any) -> Network:
         """The same network, parameters and inputs in another format."""
         cast = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
@@ -197,3 +201,12 @@ def compared(tracked: Any, observed: Any) -> list[Comparison]:
         rms = [float(np.sqrt(np.mean(np.square(x)))) for x in (bound, error)]
         rows.append(Comparison(*rms, float(np.mean(error <= bound))))
     return rows
+
+
+def pooled(runs: list[list[Comparison]]) -> list[Comparison]:
+    """Leaf by leaf, over several runs: where a rare decision makes the error, that of a single run is luck."""
+    root_mean_square = lambda xs: float(np.sqrt(np.mean(np.square(xs))))  # noqa: E731
+    return [
+        Comparison(root_mean_square([r.predicted for r in leaf]), root_mean_square([r.observed for r in leaf]), float(np.mean([r.coverage for r in leaf])))
+        for leaf in zip(*runs, strict=True)
+    ]

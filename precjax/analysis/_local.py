@@ -33,6 +33,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._rounding import (
+    binade,
     dtype_of,
     enlarged,
     format_of,
@@ -104,12 +105,7 @@ def local_error(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any
 
 def half_ulp(far: Any, dtype: Any) -> Any:
     """u 2**floor(log2 far): by the bits of the exponent, those of an infinity being inf itself."""
-    far = jnp.asarray(far)
-    info = np.finfo(far.dtype)
-    word = np.dtype(f"uint{info.bits}")
-    mask = np.asarray(((1 << info.nexp) - 1) << info.nmant, word)
-    binade = lax.bitcast_convert_type(lax.bitwise_and(lax.bitcast_convert_type(far, word), mask), far.dtype)
-    return times(binade, format_of(dtype).unit_roundoff)
+    return times(binade(jnp.asarray(far)), format_of(dtype).unit_roundoff)
 
 
 def local(*names: str) -> Callable[[Local], Local]:

@@ -77,7 +77,11 @@ class RuleModel(ErrorModel):
 
     @abc.abstractmethod
     def rounding(self, ulps: float) -> float:
-        """The error, in units of u |result|, of a result that is rounded with at most so many of them."""
+        """The error, in units of u `rounded`, of a result that is rounded with at most so many u |result|."""
+
+    def rounded(self, out: Any, dtype: Any, ulps: float) -> Any:
+        """The size of a result, in the dtype of errors, that a rounding with at most so many ulps goes by."""
+        return magnitude(out, dtype)
 
     @abc.abstractmethod
     def sum_rounding(
@@ -101,7 +105,7 @@ class RuleModel(ErrorModel):
 
     @abc.abstractmethod
     def doubtful(self, a: Any, b: Any, shape: tuple[int, ...]) -> Any:
-        """The error, at most 1, of a comparison of two balls that overlap."""
+        """The error of a comparison of two balls that overlap: what a wrong result, whose error is 1, counts."""
 
     @abc.abstractmethod
     def add(self, out: Any, a: Any, b: Any) -> Any:
@@ -227,7 +231,7 @@ class RuleModel(ErrorModel):
             1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
         )
         # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
-        rounding = times(magnitude(out, dtype), max(self.rounding(ulps), _TRACE) * u * growth)
+        rounding = times(self.rounded(out, dtype, ulps), max(self.rounding(ulps), _TRACE) * u * growth)
         underflow = flushed * self.underflow(out.dtype) * growth + own.smallest_normal
         moved = times(self.join(*(as_error(t, dtype) for t in terms)), growth)
         return plus(self.join(moved, rounding), underflow)

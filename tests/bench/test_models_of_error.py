@@ -2,7 +2,8 @@
 
 Run by hand: ``python -m pytest -m bench -s tests/bench/test_models_of_error.py``. PRECJAX_DTYPE=bfloat16 for that format,
 PRECJAX_ZOO=MLP,LSTM for the networks whose names begin so, PRECJAX_SMALL=1 for narrow ones, PRECJAX_MODELS=certified,probes
-for the models whose names begin so, PRECJAX_STEPS=100 for as many steps of Adam as well. Rows are those of a Markdown table.
+for the models whose names begin so, PRECJAX_STEPS=100 for as many steps of Adam as well,
+PRECJAX_DRAWS=8 for root mean squares over so many draws of the inputs. Rows are those of a Markdown table.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ DTYPE = os.environ.get("PRECJAX_DTYPE", "float32")
 STEPS = int(os.environ.get("PRECJAX_STEPS", "0"))
 NETWORKS = tuple(os.environ.get("PRECJAX_ZOO", "").split(","))
 CHOSEN = tuple(os.environ.get("PRECJAX_MODELS", "").split(","))
+DRAWS = int(os.environ.get("PRECJAX_DRAWS", "1"))
 SMALL = bool(os.environ.get("PRECJAX_SMALL"))
 
 
@@ -61,6 +63,12 @@ def time_ratio(tracked, plain, args, rounds=9):
     return float(np.median(spent[tracked]) / np.median(spent[plain]))
 
 
+def compared(tracked, f, network):
+    args = network.parameters, network.inputs
+    out = tracked(*args)
+    return zoo.compared(out, zoo.observed(f, out, *args))
+
+
 def summary(rows):
     """Smallest, median and largest ratio over the leaves, coverage of all numbers."""
     ratios = [r.ratio for r in rows]
@@ -81,7 +89,6 @@ def test_models():
                 if not name.startswith(CHOSEN):
                     continue
                 tracked = jax.jit(precjax.track(f, model=model))
-                out = tracked(*args)
-                rows = zoo.compared(out, zoo.observed(f, out, *args))
+                rows = zoo.pooled([compared(tracked, f, network.redrawn(seed)) for seed in range(DRAWS)])
                 cost = time_ratio(tracked, plain, args)
                 print(f"| {network.name} | {what} | {name} | {summary(rows)} | {cost:.1f} |", flush=True)
