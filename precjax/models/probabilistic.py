@@ -27,8 +27,8 @@ class Probabilistic(RuleModel):
     """Upper bound of the absolute error of each number that holds with a given probability.
 
     Roundings are taken as independent, and spread evenly over half a unit h in the last place, with variance h**2 / 3.
-    A sum of them lies between a single one, which is uniform, and very many, which are Gaussian: the bound is the larger of
-    the two quantiles. Errors of different sources join as the root of the sum of their squares; a sum of n terms in
+    A sum of them lies between a single one, which is uniform, and very many, which are Gaussian: the bound is the
+    larger of the two quantiles. Errors of different sources join as the root of the sum of their squares; a sum of n terms in
     random order rounds like sqrt(n), not like n.
 
     Args:
