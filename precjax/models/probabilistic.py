@@ -28,8 +28,8 @@ class Probabilistic(RuleModel):
 
     Roundings are taken as independent, and spread evenly over half a unit h in the last place, with variance h**2 / 3.
     A sum of them lies between a single one, which is uniform, and very many, which are Gaussian: the bound is the
-    larger of the two quantiles. Errors of different sources join as the root of the sum of their squares; a sum of n terms in
-    random order rounds like sqrt(n), not like n.
+    larger of the two quantiles. Errors of different sources join as the root of the sum of their squares; a sum of n
+    terms in random order rounds like sqrt(n), not like n.
 
     Args:
         confidence: probability, for each number, that its error stays below the bound; in (0, 1).
