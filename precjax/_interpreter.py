@@ -20,6 +20,7 @@ from precjax import platforms
 from precjax._annotated import Annotated, Known, Origin, constant
 from precjax._facts import infer
 from precjax._hooks import Watch, called_at, inside, place_of_caller
+from precjax._turned_products import with_products_turned
 
 _CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
 
@@ -51,7 +52,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
         One `Annotated` per output of the jaxpr.
     """
     jaxpr = compat.without_refs(jaxpr)
-    body = model.arranged(compat.open_jaxpr(jaxpr))
+    body = with_products_turned(compat.open_jaxpr(jaxpr))
     constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))

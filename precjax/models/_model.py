@@ -53,10 +53,6 @@ class ErrorModel(abc.ABC):
         """The model as it runs a program: the formats in the program may decide how it carries values."""
         return self
 
-    def arranged(self, body: Any) -> Any:
-        """An open jaxpr, as the model runs it: of the same function."""
-        return body
-
     def admit(self, x: Annotated) -> Annotated:
         """A constant of the program, in the form in which the model carries values."""
         return x

@@ -26,7 +26,6 @@ from precjax._random_rounding import (
     rounded_toward,
 )
 from precjax._rounding import computed_once, dtype_of, format_of, is_inexact
-from precjax._turned_products import with_products_turned
 from precjax._widen import is_cast
 from precjax.models._age import Age, older
 from precjax.models._bare import Bare
@@ -113,10 +112,6 @@ class Stochastic(Bare):
     def result(self, value: Any, error: Any, samples: Any) -> StochasticTracked:
         """The value and its error, with the samples, with which the next step goes on."""
         return StochasticTracked(value, error, samples)
-
-    def arranged(self, body: Any) -> Any:
-        """Without transposes of what has just been rounded at random."""
-        return with_products_turned(body)
 
     def admit(self, x: Annotated) -> Annotated:
         """A number from outside, in the format of the samples."""
