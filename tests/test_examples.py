@@ -51,6 +51,7 @@ def test_across_platforms(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_identities(capsys):
     """What is no identity is told from rounding, be it 1e-5 in a denominator."""
     lines = printed("identities.py", capsys, size=4).splitlines()[1:]

@@ -176,7 +176,7 @@ def test_forward_of_a_transformer_of_nnx():
     jax.eval_shape(track(jax.value_and_grad(loss_of(logits))), parameters, x)  # a rule that fails does so here
 
 
-@model_parameters(long={*SLOW, "gru"})  # gradients compile for long: linen and GRU have theirs in a step of training
+@model_parameters(long=MODELS)  # gradients compile for long: all kinds have theirs in a step of training
 def test_forward_and_gradient(name, record_property):
     make, x = MODELS[name]
     parameters, logits = make()

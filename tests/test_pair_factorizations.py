@@ -80,6 +80,7 @@ def test_moved_matrices_lie_within_the_bounds():
         assert_bounded(results, [exact(f, a, b, at=corner, precision=1024)])
 
 
+@pytest.mark.long
 def test_certified_and_shadow_say_what_the_error_is():
     f = lambda a, b, s: (jnp.linalg.solve(a, b), jnp.linalg.cholesky(s))  # noqa: E731
     args = A[0], B[0], SPD[0]
