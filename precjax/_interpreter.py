@@ -164,9 +164,8 @@ def transform(
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
     place = place_of_caller() if model.placed else None
-    settings = jax.config.jax_enable_x64, str(jax.config.jax_default_device), compat.device_axes()
-    settings = *settings, platforms.assumption()
-    key = (model, signatures, name, str(inline), place, settings)
+    config = jax.config.jax_enable_x64, str(jax.config.jax_default_device)
+    key = (model, signatures, name, str(inline), place, config, compat.device_axes(), platforms.assumption())
     if key not in made:
         made[key] = _transform(model, jaxpr, args, signatures, name, inline)
     return made[key]

@@ -21,7 +21,7 @@ def with_products_turned(body: Any) -> Any:
         body: an open jaxpr; those inside its equations stay as they are.
 
     Returns:
-        An open jaxpr of the same function.
+        An open jaxpr of the same function: the same one, if there is none.
     """
     atoms = [*body.outvars, *(atom for eqn in body.eqns for atom in eqn.invars)]
     reads = collections.Counter(atom for atom in atoms if not compat.is_literal(atom))
@@ -32,6 +32,8 @@ def with_products_turned(body: Any) -> Any:
         if product is not None and reads[eqn.invars[0]] == 1 and _swaps(product, eqn.params["permutation"]):
             turned[product.outvars[0]] = _turned(product, eqn)
             turned[eqn.outvars[0]] = None
+    if not turned:
+        return body
     eqns = [turned.get(eqn.outvars[0], eqn) if eqn.outvars else eqn for eqn in body.eqns]
     return body.replace(eqns=[eqn for eqn in eqns if eqn is not None])
 

@@ -73,9 +73,9 @@ class WorstCase(RuleModel):
     def shown(self, x: Annotated) -> Any:
         """The error, or the largest of an array, which has the derivative of that one."""
         error = self.error(x)
-        return (
-            graft(largest(error), jnp.max(error, keepdims=True, initial=0)) if self.granularity == "tensor" else error
-        )
+        if self.granularity != "tensor":
+            return error
+        return graft(largest(error), jnp.max(error, keepdims=True, initial=0))
 
     def join(self, *terms: Any) -> Any:
         """Their sum."""
