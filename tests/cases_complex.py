@@ -163,7 +163,7 @@ def turned(v):
 
 def pivoted(a, c):
     """Two candidates with the same |re| + |im|, or nearly so, but not of one modulus."""
-    return lax.linalg.lu(a.at[:2, 0].set(c * jnp.array([1, 0.5 + 0.5j])))
+    return lax.linalg.lu(a.at[:2, 0].set(c * jnp.array([1, 0.5 + 0.5j], a.dtype)))
 
 
 def reflected(a, c):
