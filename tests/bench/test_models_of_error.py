@@ -27,6 +27,7 @@ MODELS = {
     "prob. normwise": precjax.Probabilistic(contraction="normwise"),
     "probes": precjax.Probabilistic(probes=16),
     "stochastic": precjax.Stochastic(samples=32),
+    "shadow": precjax.Shadow(),
 }
 DTYPE = os.environ.get("PRECJAX_DTYPE", "float32")
 STEPS = int(os.environ.get("PRECJAX_STEPS", "0"))
