@@ -105,7 +105,9 @@ def _between_integers(x: Annotated, out: Any, before: Any) -> Any:
     if x.error is None or before == jnp.bool_:
         return x.error
     limits, size = jnp.iinfo(out.dtype), lax.convert_element_type(x.value, jnp.float32)
-    low, high = lax.sub(size, x.error), lax.add(size, x.error)
+    # Wide integers were rounded to float32.
+    slack = times(plus(lax.abs(size), x.error), 2.0**-22)
+    low, high = lax.sub(size, plus(x.error, slack)), lax.add(size, plus(x.error, slack))
     inside = lax.bitwise_and(less(limits.min - 1.0, low), less(high, float(limits.max)))
     return where(lax.bitwise_or(inside, equal(x.error, 0.0)), x.error, np.inf)
 

@@ -22,6 +22,7 @@ from precjax._rounding import (
     arithmetic_dtype,
     as_error,
     dtype_of,
+    enlarged,
     error_dtype,
     format_of,
     is_inexact,
@@ -183,7 +184,7 @@ def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
     reach = jnp.broadcast_to(which.error, out.shape)
     error = jnp.zeros(out.shape, dtype)
     for index, case in enumerate(cases):
-        distance = plus(_distance(case.value, out, dtype), explicit(model, case, dtype))
+        distance = enlarged(plus(_distance(case.value, out, dtype), explicit(model, case, dtype)), 1, dtype)
         own = lax.eq(chosen, jnp.full(out.shape, index, jnp.float32))
         # Equal infinities are no distance apart; any other NaN is.
         same = lax.bitwise_or(own, lax.eq(case.value, out))
@@ -198,6 +199,7 @@ def _either(model: Any, which: Annotated, cases: Sequence[Annotated], out: Any, 
     errors = [explicit(model, x, dtype) for x in cases]
     share = jnp.broadcast_to(which.error, out.shape).astype(dtype)
     apart = plus(times(_distance(cases[0].value, cases[1].value, dtype), share), lax.max(*errors))
+    apart = enlarged(apart, 2, dtype)
     doubt = lax.ne(which.error, jnp.zeros((), which.error.dtype))
     return where(doubt, apart, lax.select_n(which.value.astype(bool), *errors))
 

@@ -29,7 +29,9 @@ def combine_integers(model: Any, operands: Sequence[Annotated], out: Any, bound:
     error = bound(*(Ball(x, dtype).error for x in operands))
     error = jnp.broadcast_to(enlarged(error, 8, dtype, flushed=0), out.shape)
     limits, size = jnp.iinfo(out.dtype), magnitude(out, dtype)
-    leaves = lax.gt(lax.add(size, error), jnp.asarray(float(limits.max), dtype))
+    # Numbers that the dtype of errors rounds stay away from the end.
+    end = limits.max * (1 - 2.0**-20) if limits.bits > 16 else float(limits.max)
+    leaves = lax.gt(lax.add(size, error), jnp.asarray(end, dtype))
     if limits.min == 0:
         leaves = lax.bitwise_or(leaves, lax.gt(error, size))
     uncertain = lax.ne(error, jnp.zeros((), dtype))

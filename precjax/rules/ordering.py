@@ -16,7 +16,18 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import refusal, rule
-from precjax._rounding import error_dtype, is_inexact, less, never_nan, reordered, times, where
+from precjax._rounding import (
+    enlarged,
+    error_dtype,
+    format_of,
+    is_inexact,
+    less,
+    never_nan,
+    plus,
+    reordered,
+    times,
+    where,
+)
 from precjax.rules.structural import explicit
 
 
@@ -45,9 +56,18 @@ def sort(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, dime
     for x, out in zip(operands[1:], outs[1:], strict=True):
         own = spread(explicit(model, x, error_dtype(out.dtype)))
         value = lax.convert_element_type(out, error_dtype(out.dtype))
-        width = lax.add(spread(value), spread(lax.neg(value)))
-        results.append(lax.add(own.astype(value.dtype), where(mixed, width, jnp.zeros((), value.dtype))))
+        results.append(where(mixed, _width(spread(value), spread(lax.neg(value)), own, out.dtype), own))
     return results
+
+
+def _width(top: Any, minus_bottom: Any, error: Any, dtype: Any) -> Any:
+    """How far payloads along a line and within an error are apart; wide integers were rounded to a dtype of errors."""
+    moved = plus(lax.add(top, minus_bottom), error)
+    if not is_inexact(dtype):
+        sizes = plus(lax.abs(top), lax.abs(minus_bottom))
+        digits = format_of(top.dtype).digits
+        moved = plus(moved, where(less(sizes, 2.0**digits), 0.0, times(sizes, 2.0**-digits)))
+    return enlarged(moved, 4, top.dtype, flushed=int(is_inexact(dtype)))
 
 
 def _order_in_doubt(values: Any, error: Any, dimension: int, spread: Callable[[Any], Any]) -> Any:
