@@ -72,7 +72,8 @@ ARRAYS = [
     if c.name in (
         "reduce_sum", "argmax", "sort with payload", "top_k", "cumsum reversed", "cumlogsumexp", "reduce_prod", "pad", "take filled",
         "scatter-add", "gradient of gather", "dynamic_update_slice", "batched dot", "conv gradient", "average pool", "max pool padded",
-        "gradient of overlapping max pool", "gradient of min pool",
+        "gradient of overlapping max pool", "gradient of min pool", "tangent of max pool", "tangent of min pool", "product pool",
+        "three reductions", "approx_max_k", "approx_min_k", "scatter-mul", "scatter-max", "scatter-min dropped",
     )
 ]  # fmt: skip
 DRAWS = [(0.0, "zero"), (0.9, "zero"), (0.5, "relative")]  # benign roundings, wild roundings, wild balls

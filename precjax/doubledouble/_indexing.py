@@ -53,6 +53,55 @@ def scatter_add(x: DD, indices: Any, updates: DD, dimension_numbers: Any, **opti
     return settle(lax.is_finite(plain), plain, *arithmetic.add(x, scaled(sums, size)))
 
 
+def scatter_combined(
+    operation: Callable[[DD, DD], DD], x: DD, indices: Any, updates: DD, dimension_numbers: Any, **options: Any
+) -> DD:
+    """Combines updates with the places that the indices say; those that meet in a place one after the other.
+
+    Args:
+        operation: of two pairs, such as `mul`.
+        x: what the places hold.
+        indices: as in `lax.scatter_mul`.
+        updates: what to combine it with.
+        dimension_numbers: as in `lax.scatter_mul`.
+        options: indices_are_sorted, unique_indices, mode.
+
+    Returns:
+        As many operations in a place as there are updates.
+    """
+
+    def scatter(how: Callable[..., Any], v: Any) -> Any:
+        return how(jnp.zeros_like(x.hi), indices, v, dimension_numbers, **options)
+
+    read = _gather_like(dimension_numbers, x.hi.shape, updates.hi.shape)
+    numbers = jnp.reshape(jnp.arange(1.0, updates.hi.size + 1, dtype=x.hi.dtype), updates.hi.shape)
+
+    def one_each(state: tuple[DD, Any]) -> tuple[DD, Any]:
+        total, left = state
+        last = scatter(lax.scatter_max, jnp.where(left, numbers, 0.0))
+        chosen = left & (read(last, indices, options["mode"]) == numbers)
+        term = DD(*(scatter(lax.scatter_add, jnp.where(chosen, v, 0.0)) for v in updates))
+        return arithmetic.select(last > 0, operation(total, term), total), left & ~chosen
+
+    inside = read(jnp.ones_like(x.hi), indices, options["mode"]) == 1
+    return lax.while_loop(lambda state: jnp.any(state[1]), one_each, (x, inside))[0]
+
+
+def _gather_like(scatter: Any, shape: Sequence[int], updates: Sequence[int]) -> Callable[..., Any]:
+    """Reads, for each update, the number in the place where a scatter puts it; 0 where it is dropped."""
+    numbers = lax.GatherDimensionNumbers(
+        scatter.update_window_dims,
+        scatter.inserted_window_dims,
+        scatter.scatter_dims_to_operand_dims,
+        scatter.operand_batching_dims,
+        scatter.scatter_indices_batching_dims,
+    )
+    within = iter(scatter.update_window_dims)
+    single = {*scatter.inserted_window_dims, *scatter.operand_batching_dims}
+    sizes = [1 if axis in single else updates[next(within)] for axis in range(len(shape))]
+    return lambda x, indices, mode: lax.gather(x, indices, numbers, sizes, mode=mode, fill_value=0)
+
+
 def _over_windows(operation: Callable[[DD, DD], DD], neutral: float, doc: str) -> Callable[..., DD]:
     def reduce(
         x: DD, window_dimensions: Any, window_strides: Any, padding: Any, base_dilation: Any, window_dilation: Any
@@ -74,35 +123,55 @@ reduce_window_max = _over_windows(arithmetic.max, -math.inf, "The largest elemen
 reduce_window_min = _over_windows(arithmetic.min, math.inf, "The smallest element of each window, exactly.")
 
 
-def select_and_scatter_add(source: DD, x: DD, largest: bool, window_dimensions: Any, **options: Any) -> DD:
+def select_and_scatter_add(source: DD, x: DD, largest: bool, **windows: Any) -> DD:
     """Adds the source to the winner of each window of x, the first of equals: the gradient of a maximum over windows.
 
     Args:
         source: one pair for each window.
         x: what the windows look at.
         largest: whether the largest element wins, or the smallest.
-        window_dimensions: as in `lax.reduce_window`.
-        options: window_strides, padding.
+        windows: window_dimensions, window_strides, padding, as in `lax.reduce_window`.
 
     Returns:
         Sums in the shape of x, good as those of `scatter_add`.
     """
-    x = x if largest else arithmetic.neg(x)
-    places = jnp.reshape(jnp.arange(x.hi.size, dtype=x.hi.dtype), x.hi.shape)
-    start = jnp.full((), -math.inf, x.hi.dtype), jnp.zeros((), x.hi.dtype), jnp.full((), x.hi.size, x.hi.dtype)
-
-    def winner(a: Any, b: Any) -> Any:
-        (*a, i), (*b, j) = a, b
-        a, b = DD(*a), DD(*b)
-        first = arithmetic.gt(a, b) | (arithmetic.eq(a, b) & (i < j)) | (a.hi != a.hi)
-        return *arithmetic.select(first, a, b), jnp.where(first, i, j)
-
-    *_, places = lax.reduce_window((*x, places), start, winner, window_dimensions, **options)
+    places, *_ = _winners(x, [], largest, **windows)
     numbers = lax.ScatterDimensionNumbers((), (0,), (0,))
     zero = DD(*(jnp.zeros(x.hi.size, x.hi.dtype),) * 2)
     indices = jnp.reshape(places, (-1, 1)).astype(jnp.int64)
     sums = scatter_add(zero, indices, DD(*map(jnp.ravel, source)), numbers, mode=lax.GatherScatterMode.FILL_OR_DROP)
     return DD(*(jnp.reshape(v, x.hi.shape) for v in sums))
+
+
+def select_and_gather_add(sent: DD, x: DD, largest: bool, **windows: Any) -> DD:
+    """What the winner of each window of x sends: the derivative of a maximum over windows; 0 for padding alone.
+
+    Args:
+        sent: one pair for each element.
+        x: what the windows look at.
+        largest: whether the largest element wins, or the smallest.
+        windows: as in `lax.reduce_window`.
+
+    Returns:
+        One pair for each window, exactly.
+    """
+    _, *chosen = _winners(x, sent, largest, **windows)
+    return DD(*chosen)
+
+
+def _winners(x: DD, others: Sequence[Any], largest: bool, window_dimensions: Any, **options: Any) -> list[Any]:
+    """The places of the winners, the first of equals first, and what other arrays hold there."""
+    x = x if largest else arithmetic.neg(x)
+    places = jnp.reshape(jnp.arange(x.hi.size, dtype=x.hi.dtype), x.hi.shape)
+    start = [jnp.full((), v, x.hi.dtype) for v in (-math.inf, 0.0, x.hi.size, *(0.0 for _ in others))]
+
+    def winner(a: Any, b: Any) -> Any:
+        (*u, i), (*v, j) = a[:3], b[:3]
+        u, v = DD(*u), DD(*v)
+        first = arithmetic.gt(u, v) | (arithmetic.eq(u, v) & (i < j)) | (u.hi != u.hi)
+        return tuple(jnp.where(first, left, right) for left, right in zip(a, b, strict=True))
+
+    return list(lax.reduce_window((*x, places, *others), tuple(start), winner, window_dimensions, **options)[2:])
 
 
 def sort(operands: Sequence[Any], dimension: int, num_keys: int, is_stable: bool = True) -> list[Any]:

@@ -6,9 +6,11 @@ to hi and lo alike.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -121,12 +123,15 @@ for _name in ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min"):
     _whole(_name, getattr(reductions, _name), "axes")
 for _name in ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"):
     _whole(_name, getattr(reductions, _name), "axis", "reverse")
+_WINDOWS = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
 for _name in ("reduce_window_sum", "reduce_window_max", "reduce_window_min"):
-    _whole(_name, getattr(indexing, _name), "window_dimensions", "window_strides", "padding", "base_dilation",
-           "window_dilation")  # fmt: skip
+    _whole(_name, getattr(indexing, _name), *_WINDOWS)
 _SCATTER = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
 _whole("scatter-add", indexing.scatter_add, *_SCATTER)
 _whole("scatter-sub", lambda x, i, y, **p: indexing.scatter_add(x, i, arithmetic.neg(y), **p), *_SCATTER)
+for _name, _operation in {"mul": arithmetic.mul, "max": arithmetic.max, "min": arithmetic.min}.items():
+    for _joint in "-_":
+        _whole(f"scatter{_joint}{_name}", functools.partial(indexing.scatter_combined, _operation), *_SCATTER)
 _whole("conv_general_dilated", contractions.conv_general_dilated, "window_strides", "padding", "lhs_dilation",
        "rhs_dilation", "dimension_numbers", "feature_group_count", "batch_group_count")  # fmt: skip
 _whole("triangular_solve", factorizations.triangular_solve, "left_side", "lower", "transpose_a", "conjugate_a",
@@ -155,6 +160,18 @@ def _top_k(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return list(indexing.top_k(*operands, eqn.params["k"], axis))
 
 
+@_primitive("approx_top_k")
+def _approx_top_k(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    """The largest or smallest, exactly."""
+    (x,), sign = operands, 1 if eqn.params["is_max_k"] else -1
+    found, places = indexing.top_k(_signed(x, sign), eqn.params["k"], eqn.params["reduction_dimension"] % x.hi.ndim)
+    return [_signed(found, sign), places]
+
+
+def _signed(x: DD, sign: int) -> DD:
+    return x if sign > 0 else arithmetic.neg(x)
+
+
 @_primitive("psum", "psum_invariant", "reduce_scatter")
 def _added(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     (x,), groups = operands, eqn.params.get("axis_index_groups")
@@ -173,11 +190,54 @@ def _sort(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return indexing.sort(operands, **{p: eqn.params[p] for p in ("dimension", "num_keys", "is_stable")})
 
 
-@_primitive("select_and_scatter_add")
-def _select_and_scatter_add(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    names = ("window_dimensions", "window_strides", "padding")
+@_primitive("select_and_scatter_add", "select_and_gather_add")
+def _select_and_add(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    windows = {name: value for name, value in eqn.params.items() if name in _WINDOWS}
     largest = eqn.params["select_prim"].name.startswith("g")
-    return [indexing.select_and_scatter_add(*operands, largest, **{p: eqn.params[p] for p in names})]
+    return [getattr(indexing, eqn.primitive.name)(*operands, largest, **windows)]
+
+
+@_primitive("reduce")
+def _reduce(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    return _folded(eqn, operands, lambda *args: lax.reduce(*args, eqn.params["dimensions"]))
+
+
+@_primitive("reduce_window")
+def _reduce_window(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    windows = {name: eqn.params[name] for name in _WINDOWS}
+    return _folded(eqn, operands, lambda *args: lax.reduce_window(*args, **windows))
+
+
+def _folded(eqn: Any, operands: Sequence[Any], reduce: Callable[..., Any]) -> list[Any]:
+    """A reduction by the equation's own function; high and low parts are operands of their own."""
+    count = len(operands) // 2
+    arrays, starts = list(operands[:count]), list(operands[count:])
+    structure = jax.tree.structure(arrays)
+
+    def step(*both: Any) -> tuple[Any, ...]:
+        parts = [x for v in both for x in jax.tree.unflatten(structure, v)]
+        return tuple(jax.tree.leaves(_evaluated(eqn.params["jaxpr"], parts)))
+
+    folded = reduce(tuple(jax.tree.leaves(arrays)), tuple(jax.tree.leaves(starts)), step)
+    return jax.tree.unflatten(structure, folded)
+
+
+def _evaluated(jaxpr: Any, arguments: Sequence[Any]) -> list[Any]:
+    """The results of a jaxpr on pairs and arrays."""
+    body = compat.open_jaxpr(jaxpr)
+    env = dict(zip((*body.constvars, *body.invars), (*compat.constants(jaxpr), *arguments), strict=True))
+
+    def read(atom: Any) -> Any:
+        value = atom.val if compat.is_literal(atom) else env[atom]
+        if isinstance(value, DD) or not is_inexact(atom.aval.dtype):
+            return value
+        return from_float(jnp.asarray(value, jnp.float64))
+
+    for eqn in body.eqns:
+        operands = [read(atom) for atom in eqn.invars]
+        pairs = any(isinstance(x, DD) for x in operands)
+        env.update(zip(eqn.outvars, run(eqn, operands) if pairs else compat.bind(eqn, operands), strict=True))
+    return [read(atom) for atom in body.outvars]
 
 
 @_primitive("dot_general")

@@ -6,7 +6,7 @@ for more rounding in the last place of float64 than that (`PairRules.total` adds
 takes a difference, it does not; then one of the following replaces it:
 - decided on pairs, exactly (comparisons, maxima);
 - asked for the ball of radius e + |lo| around hi, and |lo| of the result is added (selections, floor, sorted payloads);
-- stated anew, in pairs (products over axes).
+- stated anew, in pairs (products over axes: `_pair_reductions`).
 
 What each operation rounds is taken from `doubledouble`: `UNIT` is 16 units of 2**-106, more than any of +, -, *, / and
 sqrt needs, two for a quotient. Operations on exact pairs, whose low part is 0, read them as they are (or a subnormal as
@@ -28,10 +28,9 @@ from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._registry import find, is_users
-from precjax._rounding import equal, less, maximum, never_nan, plus, times, where
+from precjax._rounding import equal, less, never_nan, plus, times, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
-from precjax.doubledouble._indexing import scatter_cut
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._paired import pair
 from precjax.models.worst_case import WorstCase
@@ -188,24 +187,6 @@ def _integer_pow(model: PairRules, call: Call) -> list[Any]:
     return [where(less(lax.abs(call.values[0]), 2.0**900), errors[0], np.inf)]
 
 
-@special("reduce_prod", "cumprod")
-def _product(model: PairRules, call: Call) -> list[Any]:
-    """prod(|x| + e) - prod |x|, in pairs: see `rules.reduction`."""
-    (x,), (out,) = call.pairs, call.values
-    error = Ball(call.thin[0], _FLOAT64).error
-    size = dd.abs(x)
-    larger = dd.add(size, dd.from_float(jnp.broadcast_to(plus(error, FLOOR), x.hi.shape)))
-    largest, smallest = (primitives.run(call.eqn, [v])[0] for v in (larger, size))
-    terms = math.prod(x.hi.shape) // max(math.prod(out.shape), 1)
-    terms = x.hi.shape[call.eqn.params["axis"]] if "axis" in call.eqn.params else terms
-    moved = maximum(dd.sub(largest, smallest).hi, 0.0)
-    rounding = times(largest.hi, 4 * terms * UNIT)
-    # A partial product that underflows may still be multiplied by everything larger than 1.
-    least = jnp.maximum(larger.hi, 1.0)
-    lost = times(primitives.run(call.eqn, [DD(least, jnp.zeros_like(least))])[0].hi, 4 * terms * FLOOR)
-    return [model.total(out, moved, rounding, lost, ulps=0, steps=2 * terms, flushed=2 * terms)]
-
-
 @special("rem")
 def _rem(model: PairRules, call: Call) -> list[Any]:
     """As of float64, and what the quotient rounds, of the dividend."""
@@ -243,7 +224,7 @@ def _arc(model: PairRules, call: Call) -> list[Any]:
     return [where(near, np.inf, error)]
 
 
-# ---------------------------------------------------------------------------------------- contractions and scatters
+# -------------------------------------------------------------------------------------------------------- contractions
 
 
 @special("dot_general")
@@ -281,22 +262,3 @@ def _sliced(model: PairRules, call: Call, lost: Any) -> Any:
     if all(x.error is None for x in call.thin):
         return model.total(out, lost, flushed=4)
     return model.total(out, call.ask(model, call.thin)[0], lost, flushed=4)
-
-
-@special("scatter-add", "scatter-sub")
-def _scatter_add(model: PairRules, call: Call) -> list[Any]:
-    """And what the slices leave out of the updates."""
-    return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[2].value))]
-
-
-@special("select_and_scatter_add")
-def _select_and_scatter_add(model: PairRules, call: Call) -> list[Any]:
-    """And what the slices leave out of the source."""
-    return [plus(call.ask(model, call.thin)[0], _left_out(call.thin[0].value))]
-
-
-def _left_out(terms: Any) -> Any:
-    """Each term may lose 2**(1 - bits slices) of the largest."""
-    cut = scatter_cut(terms.size)
-    largest = jnp.max(where(lax.is_finite(terms), lax.abs(terms), 0.0), initial=0.0)
-    return times(largest, 1.01 * terms.size * 2.0 ** (1 - cut.bits * cut.slices))

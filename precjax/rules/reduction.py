@@ -278,11 +278,15 @@ _NEUTRAL = {"add": 0, "mul": 1}
 def reduce(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, jaxpr: Any, dimensions: Any) -> list[Any]:
     """Several reductions at once, each by its own rule; a start moves no extreme by more than its terms do."""
     arrays = operands[: len(outs)]
-    names = [eqn.primitive.name for eqn in _in_order(jaxpr)]
     return [
-        find(_FOLDS[name])(model, [x], [out], axes=dimensions)[0]
-        for name, x, out in zip(names, arrays, outs, strict=True)
+        find(name)(model, [x], [out], axes=dimensions)[0]
+        for name, x, out in zip(folds(jaxpr), arrays, outs, strict=True)
     ]
+
+
+def folds(jaxpr: Any) -> list[str]:
+    """The reductions that the body of several makes, of those that are known."""
+    return [_FOLDS[eqn.primitive.name] for eqn in _in_order(jaxpr)]
 
 
 def _in_order(jaxpr: Any) -> list[Any]:
