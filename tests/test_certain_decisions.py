@@ -52,6 +52,15 @@ def test_ties_and_the_unknown_are_in_doubt():
     assert not precjax.decisions(unknown).certain and precjax.decisions(unknown).rows[0]["index"] == ()
 
 
+@pytest.mark.parametrize("zero", [0, 0.0, 0j])
+def test_zero_times_the_unknown_is_unknown(zero):
+    """The exact quotient may be infinite, 0 times it no number."""
+    near_zero = precjax.Tracked(np.float32(1), np.float32(1))
+    product = precjax.track(lambda x: (5 / x) * zero)(near_zero)
+    assert product.value == 0 and product.error == np.inf
+    assert precjax.track(lambda x: jnp.isnan((5 / x) * zero))(near_zero).error == 1
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -230,7 +230,7 @@ def zeta(x, q):
 
 def polygamma(m, x):
     """The m-th derivative of digamma: (-1)**(m + 1) m! zeta(m + 1, x), for x > 0."""
-    if not is_finite(m) or not _is_integer(m) or sign(m) < 0:
+    if is_nan(x) or not is_finite(m) or not _is_integer(m) or sign(m) < 0:
         return NAN
     if sign(m) == 0:
         return digamma(x)

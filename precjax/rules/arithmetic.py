@@ -208,7 +208,8 @@ def product_terms(a: Ball, b: Ball, ea: Any, eb: Any) -> tuple[Any, ...]:
     if a.linear and b.linear:
         return times(a.size, eb), times(b.size, ea), times(ea, eb)
     crossed = b.reach if a.exact else plus(b.reach, b.error)
-    return times(a.size, eb), times(plus(b.size, crossed), ea)
+    # A constant 0 is a factor, too: 0 times an infinite error is unknown.
+    return times(a.size, eb), times(b.size if crossed is None else plus(b.size, crossed), ea)
 
 
 @rule("div")
