@@ -7,8 +7,8 @@ takes the same pivots if every other candidate is smaller than the pivot, that i
 Column by column: what an elimination has done before a pivot that is in doubt, no choice of that pivot undoes.
 
 Theorem: whichever pivots are the largest candidates of their columns, no multiplier exceeds c = 1, of complex numbers
-c = sqrt(2), as LAPACK compares |re| + |im|. A step takes l times the row of the pivot from every other, and so makes the
-largest element of a column at most 1 + c times as large: |u_ij| <= (1 + c)^i max_k |a_kj|, and after k steps whose
+c = sqrt(2), as LAPACK compares |re| + |im|. A step takes l times the row of the pivot from every other: the largest
+element of a column becomes at most 1 + c times as large. So |u_ij| <= (1 + c)^i max_k |a_kj|, and after k steps whose
 pivots are certain, |u_ij| <= (1 + c)^(i - k) max |s_j| for the column s_j that they leave. A pivot 0 stands in a column
 of zeros, which LAPACK leaves as they are. Hence a bound of every error where a pivot is in doubt: two bounds of sizes.
 
