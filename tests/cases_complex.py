@@ -194,6 +194,7 @@ def systems(a, c):
 
 FACTORIZATIONS = {
     "complex systems": (systems, (3, 3)),
+    "complex determinants": (lambda a, c: (jnp.linalg.det(a), jnp.linalg.slogdet(a)), (4, 4)),
     "complex cholesky": (lambda a, c: jnp.linalg.cholesky(a @ a.conj().T + 3 * jnp.eye(3)), (3, 3)),
     "complex lu": (pivoted, (3, 2)),
     "complex eigh": (spectrum, (3, 3)),

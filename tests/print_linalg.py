@@ -1,4 +1,6 @@
-"""Prints the table of docs/linear-algebra.md, how finite and how tight the bounds of linear algebra are: python tests/print_linalg.py."""
+"""Prints the table of docs/linear-algebra.md, how finite and how tight the bounds of linear algebra are: python tests/print_linalg.py [function ...]."""
+
+import sys
 
 import flint
 import jax
@@ -43,6 +45,18 @@ def right_factor(a):
     return cholesky(a.transpose() * a).transpose()
 
 
+def eliminated(a):
+    """Both factors of an elimination with partial pivoting, packed."""
+    rows = a.tolist()
+    for k in range(len(rows)):
+        pivot = max(range(k, len(rows)), key=lambda i: float(abs(rows[i][k])))
+        rows[k], rows[pivot] = rows[pivot], rows[k]
+        for row in rows[k + 1 :]:
+            row[k] /= rows[k][k]
+            row[k + 1 :] = [x - row[k] * y for x, y in zip(row[k + 1 :], rows[k][k + 1 :], strict=True)]
+    return arb_mat(rows)
+
+
 FUNCTIONS = {
     "solve": (lambda a: NL.solve(a, a[:, :1] + 1), solve),
     "inv": (NL.inv, arb_mat.inv),
@@ -55,7 +69,7 @@ FUNCTIONS = {
         lambda a: abs(NL.qr(a)[1]),
         lambda a: arb_mat([[abs(x) for x in row] for row in right_factor(a).tolist()]),
     ),
-    "lu": (lambda a: jax.lax.linalg.lu(a)[0], None),
+    "lu": (lambda a: jax.lax.linalg.lu(a)[0], eliminated),
     "eigh": (NL.eigh, None),
     "svd": (NL.svd, None),
 }
@@ -85,7 +99,8 @@ def measured(name, n, dtype, target, tracked):
 
 def main():
     for dtype in ("float32", "float64"):
-        for name, (f, _) in FUNCTIONS.items():
+        for name in sys.argv[1:] or FUNCTIONS:
+            f, _ = FUNCTIONS[name]
             cells = []
             with jax.enable_x64(dtype == "float64"):
                 for n in SIZES:

@@ -44,6 +44,7 @@ from precjax.rules import (
     integer_division,
     least_squares,
     orthogonal,
+    shifts,
     softmax,
     softmax_gradient,
     special,
@@ -214,8 +215,11 @@ FAULTS = {
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain_pivots"), lambda smaller, exact: jnp.full(smaller.shape[:-2], smaller.shape[-1]), ("lu",)),
     "order of rows after a pivot in doubt taken as certain": Fault((elimination, "highest"), lambda x, axis: jnp.zeros_like(x[..., :1, :]), ("lu with a pivot in doubt",)),
+    "growth of an elimination forgotten": Fault((elimination, "_grown"), lambda columns, growth: columns * jnp.ones_like(growth), ("lu of ties",)),
     "error of the matrix of a determinant ignored": Fault((determinant, "enclosed"), without_error, ("det of a stack",)),
     "half of what moves a determinant": Fault((determinant, "_series"), halved(determinant._series), ("det of a stack",)),
+    "what an elimination leaves does not move the product of its pivots": Fault((determinant.Perturbed, "logarithm"), lambda self: 0 * self.t, ("complex determinants", "det of a stack")),
+    "signs of determinants taken as certain": Fault((determinant, "_of_sign"), lambda sign, rounding, moved, known: rounding, ("complex determinants",)),
     "error of the matrix of least squares ignored": Fault((least_squares, "enclosed"), without_error, ("lstsq",)),
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
@@ -227,12 +231,14 @@ FAULTS = {
     "tests for NaN taken as certain": Fault((decision, "doubtful_nan"), lambda x: None, ("nan replaced",)),
     "quotients taken at one corner": Fault((integer_division, "_extremes"), lambda a, b: (lax.div(a.low, lax.max(b.low, jnp.ones_like(b.low))),) * 2, ("division in 8 bits", "division of integers")),
     "rounding to a whole number forgotten": Fault((integer_division, "_quotient_moves"), lambda *_, f=integer_division._quotient_moves: f(*_) - 1, ("division of integers",)),
+    "shifts taken at one corner": Fault((shifts, "ends"), lambda x, out, f=shifts.ends: (lambda e: e._replace(high=e.low))(f(x, out)), ("shifts without signs", "shifts")),
+    "bits lost on the left forgotten": Fault((shifts, "_keeps_bits"), lambda x, n: jnp.ones(x.low.shape, bool), ("shifts of anything",)),
     "casts of operands and results forgotten": Fault((bilinear, "arithmetic"), lambda *names, f=bilinear.arithmetic: f(*names)._replace(operand=0.0, result=None), ("presets",)),
     "half of what moves a complex factor": Fault((cholesky, "factor_of_one_plus"), halved(cholesky.factor_of_one_plus), ("complex cholesky",)),
 }
 
 
-SLOW = ("complex qr", "complex lu", "complex cholesky", "igammac", "exponentials of two masks", "division in 8 bits", "division of integers")
+SLOW = ("complex qr", "complex determinants", "complex lu", "complex cholesky", "igammac", "exponentials of two masks", "division in 8 bits", "division of integers")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import cases_kernels
 import cases_linalg
 import cases_order
 import cases_patterns
+import cases_shifts
 import cases_sparse
 import cases_special
 import cases_state
@@ -27,7 +28,7 @@ from cases import FLOATS, Draw, Drawn, errors_of
 import precjax
 from precjax.testing import check_rule
 
-TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_special, cases_sparse, cases_state)
+TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_shifts, cases_special, cases_sparse, cases_state)
 CASES = [case for table in TABLES for case in table.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")

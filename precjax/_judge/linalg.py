@@ -77,9 +77,11 @@ def lu(a, **params):
 
 
 def swap_and_eliminate(a, permutation, k, pivot, divide):
-    """Clear column k below the diagonal, after the row of the pivot came to row k."""
+    """Clear column k below the diagonal, after the row of the pivot came to row k; a column of zeros stays (LAPACK)."""
     a[[k, pivot]] = a[[pivot, k]]
     permutation[[k, pivot]] = permutation[[pivot, k]]
+    if a[k, k] == 0:
+        return
     for i in range(k + 1, len(a)):
         a[i, k] = divide(a[i, k], a[k, k])
         a[i, k + 1 :] -= a[i, k] * a[k, k + 1 :]

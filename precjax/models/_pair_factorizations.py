@@ -26,7 +26,7 @@ from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_rules import Call, PairRules, fat, pair_errors, special
 from precjax.models._paired import Rest, pair
 from precjax.rules.cholesky import moved_cholesky_factor
-from precjax.rules.elimination import before_doubt, less_than_pivot, moved_factors, parts
+from precjax.rules.elimination import Eliminated, before_doubt, less_than_pivot, moved_factors, parts
 from precjax.rules.enclosure import Enclosure, amplified, defect, product, size
 from precjax.rules.linalg import triangular_inverse, triangular_weights
 
@@ -115,9 +115,10 @@ def _lu(model: PairRules, call: Call) -> list[Any]:
     rest = size(residual(model, a, annotated(lower), annotated(middle), annotated(upper)))
     views = [enclosed(annotated(x)) for x in (lower, upper)]
     error = moved_factors(views[0], views[1], rest, packed.hi, steps)
-    covering = plus(error, lax.abs(packed.lo))
-    sizes = enlarged(plus(lax.abs(packed.hi), covering), 4, _FLOAT64)
-    return before_doubt(error, sizes, less_than_pivot(packed.hi, covering), matrix.error is None)
+    computed = enlarged(plus(lax.abs(packed.hi), lax.abs(packed.lo)), 4, _FLOAT64)
+    smaller = less_than_pivot(packed.hi, plus(error, lax.abs(packed.lo)))
+    known = Eliminated(error, computed, size(enclosed(matrix)), smaller, matrix.error is None)
+    return before_doubt(known, permutation)
 
 
 def _low_parts(packed: Any, steps: int) -> list[Any]:

@@ -31,6 +31,7 @@ from precjax.rules import (  # noqa: F401
     random,
     reduction,
     sharded_map,
+    shifts,
     special,
     spectral,
     structural,

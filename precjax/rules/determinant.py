@@ -9,7 +9,8 @@ G = (L V)^-1 R and w = v V^-1 e_n, whose last element is 1, (L V)^-1 P A* = I + 
 If |G| <= M, elementwise, with a spectral radius below 1, then |tr G^k| <= tr M^k, and as log det(I + G) is the sum of
 (-1)^(k + 1) tr(G^k) / k, its modulus is at most t = tr M + tr(M^2 (I - M)^-1) / 2. For v = s this is how far the
 logarithm of det A* is from that of det L U. Any other v will do where s may be 0, and costs nothing to first order.
-Under real matrices det(I + G) is positive, as no det(I + c G), 0 <= c <= 1, is 0.
+Under real matrices det(I + G) is positive, as no det(I + c G), 0 <= c <= 1, is 0. Under complex ones this logarithm is
+complex: det A* is det (L U) e^z with |z| as bounded, whose sign and size do not each move by as much.
 
 References:
     Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 14.6.
@@ -31,6 +32,7 @@ from precjax._annotated import Annotated
 from precjax._interpreter import interpret
 from precjax._registry import rule, same_for_complex
 from precjax._rounding import (
+    divide,
     enlarged,
     equal,
     error_dtype,
@@ -157,7 +159,10 @@ def slogdet(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, j
     a = enclosed(model, operands[0], error_dtype(outs[0].dtype))
     moved = perturbed(a, factors).logarithm()
     known = jnp.all(less(size(a), np.inf), axis=(-2, -1))
-    return [_of_sign(outs[0], again[0], moved, known), enlarged(plus(again[1], moved), 4, moved.dtype)]
+    of_sign = again[0]
+    if jnp.iscomplexobj(outs[0]):
+        of_sign = minimum(_sign_rounding(outs[0], factors), never_nan(of_sign))
+    return [_of_sign(outs[0], of_sign, moved, known), enlarged(plus(again[1], moved), 4, moved.dtype)]
 
 
 def _of_sign(sign: Any, rounding: Any, moved: Any, known: Any) -> Any:
@@ -169,11 +174,37 @@ def _of_sign(sign: Any, rounding: Any, moved: Any, known: Any) -> Any:
 
 @rule("det")
 def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps: Sequence[Annotated]) -> list[Any]:
-    """What its steps say, or |det*| + |det|: a pivot may be 0."""
-    dtype = error_dtype(outs[0].dtype)
-    largest = perturbed(enclosed(model, operands[0], dtype), lax.linalg.lu(operands[0].value)).largest()
-    known = enlarged(plus(largest, lax.abs(middle(outs[0]))), 8, dtype)
+    """What its steps say, or how far it is from the product of the pivots, or |det*| + |det|: a pivot may be 0."""
+    out = middle(outs[0])
+    factors = lax.linalg.lu(operands[0].value)
+    moved = perturbed(enclosed(model, operands[0], error_dtype(outs[0].dtype)), factors)
+    known = enlarged(plus(moved.largest(), lax.abs(out)), 8, moved.t.dtype)
+    p, error = _product(factors)
+    z = moved.logarithm()
+    around = plus(lax.abs(lax.sub(out, p)), error, times(plus(lax.abs(p), error), plus(z, lax.square(z))))
+    known = minimum(where(less(z, 1.0), enlarged(around, 16, z.dtype), np.inf), known)
     return [minimum(known, never_nan(model.explicit(steps[0]).error))]
+
+
+def _product(factors: Sequence[Any]) -> tuple[Any, Any]:
+    """The determinant of L U, and its error, inf where products of some of its factors may leave the range."""
+    pivots = jnp.diagonal(middle(factors[0]), axis1=-2, axis2=-1)
+    n, dtype = pivots.shape[-1], error_dtype(pivots.dtype)
+    swaps = jnp.sum(factors[1] != jnp.arange(n), axis=-1)
+    p = jnp.prod(pivots, axis=-1)
+    logs = jnp.sum(lax.abs(lax.log(lax.abs(pivots))), axis=-1)
+    usual = less(logs, -0.4 * np.log(format_of(dtype).smallest_normal))
+    error = times(lax.abs(p), 4 * n * format_of(dtype).unit_roundoff)
+    return where(swaps % 2 == 1, lax.neg(p), p), where(usual, error, np.inf)
+
+
+def _sign_rounding(sign: Any, factors: Sequence[Any]) -> Any:
+    """How far a number is from the sign of det(L U)."""
+    p, error = _product(factors)
+    size = lax.abs(p)
+    exact = lax.complex(*(divide(part, size) for part in (lax.real(p), lax.imag(p))))
+    relative = plus(times(ratio(error, size), 2.0), 16 * format_of(size.dtype).unit_roundoff)
+    return enlarged(plus(lax.abs(lax.sub(sign, exact)), relative), 16, size.dtype)
 
 
 same_for_complex("slogdet", "det")

@@ -6,14 +6,20 @@ bounded by Brouwer's theorem (`enclosure.fixed_point`); the factors are unique, 
 takes the same pivots if every other candidate is smaller than the pivot, that is, if |l| < 1 below the diagonal of L*.
 Column by column: what an elimination has done before a pivot that is in doubt, no choice of that pivot undoes.
 
+Theorem: whichever pivots are the largest candidates of their columns, no multiplier exceeds c = 1, of complex numbers
+c = sqrt(2), as LAPACK compares |re| + |im|. A step takes l times the row of the pivot from every other: the largest
+element of a column becomes at most 1 + c times as large. So |u_ij| <= (1 + c)^i max_k |a_kj|, and after k steps whose
+pivots are certain, |u_ij| <= (1 + c)^(i - k) max |s_j| for the column s_j that they leave. A pivot 0 stands in a column
+of zeros, which LAPACK leaves as they are. Hence a bound of every error where a pivot is in doubt: two bounds of sizes.
+
 References:
-    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., chapter 9 (theorem 9.8: growth by 2 at most).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +27,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._registry import complex_rule, rule
-from precjax._rounding import enlarged, error_dtype, format_of, less, plus, times, where
+from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
     after,
@@ -33,31 +39,63 @@ from precjax.rules.enclosure import (
     highest,
     identity,
     middle,
+    on_diagonal,
     product,
     size,
+    transposed,
 )
 from precjax.rules.linalg import triangular_inverse_size
+
+
+class Eliminated(NamedTuple):
+    """What is known of the packed factors of a*, and of a* itself.
+
+    Attributes:
+        error: their error, if the exact program takes the same pivots.
+        computed: bounds of their own moduli.
+        matrix: bounds of |a*|.
+        smaller: which candidates of a column are certain to be smaller than its pivot.
+        decided: whether the first column is known exactly and decides itself, ties included.
+        multiplier: what no multiplier of an exact elimination exceeds.
+    """
+
+    error: Any
+    computed: Any
+    matrix: Any
+    smaller: Any
+    decided: bool
+    multiplier: float = 1.0
+
+    @property
+    def exact(self) -> Any:
+        """Bounds of the moduli of the exact factors, if the exact program takes the same pivots."""
+        return enlarged(plus(self.computed, self.error), 2, self.error.dtype)
 
 
 @rule("lu")
 def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Pivots are a decision: certain where every other candidate of a column is smaller than the pivot."""
-    return _with_certain_pivots(model, operands[0], outs, less_than_pivot, operands[0].error is None)
+    return _with_certain_pivots(model, operands[0], outs, less_than_pivot, operands[0].error is None, 1.0)
 
 
 @complex_rule("lu")
 def complex_lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """LAPACK compares |re| + |im|, which is rounded: not even an exact column decides itself."""
-    return _with_certain_pivots(model, operands[0], outs, less_in_parts, exact=False)
+    return _with_certain_pivots(model, operands[0], outs, less_in_parts, False, _OF_PARTS)
+
+
+_OF_PARTS = 1.4143  # sqrt(2): |z| <= |re z| + |im z| <= sqrt(2) |z|
 
 
 def _with_certain_pivots(
-    model: Any, matrix: Annotated, outs: Sequence[Any], smaller: Callable[..., Any], exact: bool
+    model: Any, matrix: Annotated, outs: Sequence[Any], smaller: Callable[..., Any], decided: bool, multiplier: float
 ) -> list[Any]:
     packed = middle(outs[0])
-    error = elimination_error(enclosed(model, matrix, error_dtype(packed.dtype)), outs)
-    sizes = enlarged(plus(lax.abs(packed), error), 6, error.dtype)
-    return before_doubt(error, sizes, smaller(packed, error), exact)
+    a = enclosed(model, matrix, error_dtype(packed.dtype))
+    error = elimination_error(a, outs)
+    computed = enlarged(lax.abs(packed), 4, error.dtype)
+    known = Eliminated(error, computed, size(a), smaller(packed, error), decided, multiplier)
+    return before_doubt(known, outs[2])
 
 
 def elimination_error(a: Enclosure, outs: Sequence[Any]) -> Any:
@@ -153,29 +191,63 @@ def _sum_of_parts(z: Any) -> Any:
     return plus(lax.abs(lax.real(z)), lax.abs(lax.imag(z)))
 
 
-def before_doubt(error: Any, sizes: Any, smaller: Any, exact: bool) -> list[Any]:
+def before_doubt(known: Eliminated, permutation: Any) -> list[Any]:
     """Errors of the factors, the pivots and the permutation, where pivots of some column on may be others.
 
     Rows of U above the first pivot in doubt are what they are; so are the elements of L left of it, but for their
-    order: the rows that are not yet chosen may come in any. `sizes` bound the computed and the exact elements.
+    order: the rows that are not yet chosen may come in any.
     """
-    m, n = error.shape[-2:]
-    chosen = _certain_pivots(smaller, exact)[..., None, None]
+    error, (m, n) = known.error, known.error.shape[-2:]
+    chosen = _certain_pivots(known.smaller, known.decided)[..., None, None]
     i, j = jnp.arange(m)[:, None], jnp.arange(n)
     shuffled = lax.bitwise_and(*jnp.broadcast_arrays(i >= chosen, chosen < n))
-    in_any_row = enlarged(plus(sizes, highest(where(i >= chosen, sizes, 0.0), -2)), 2, error.dtype)
+    in_any_row = enlarged(plus(known.exact, highest(where(i >= chosen, known.exact, 0.0), -2)), 2, error.dtype)
     left = lax.bitwise_and(jnp.broadcast_to(shuffled, error.shape), below_diagonal(error))
     of_factors = where(jnp.minimum(i, j) < chosen, where(left, in_any_row, error), np.inf)
-    doubt = where(shuffled[..., 0], float(m - 1), jnp.float32(0))
-    return [of_factors, doubt[..., : min(m, n)], doubt]
+    of_factors = minimum(of_factors, _whichever_pivots(known, chosen))
+    of_pivots = where(shuffled, (m - 1.0) - jnp.arange(m, dtype=jnp.float32)[:, None], jnp.float32(0))
+    return [of_factors, of_pivots[..., : min(m, n), 0], _of_order(permutation, shuffled[..., 0])]
 
 
-def _certain_pivots(smaller: Any, exact: bool) -> Any:
-    """How many first pivots are certain, all n of them where no candidate may take the place of one.
+def _whichever_pivots(known: Eliminated, chosen: Any) -> Any:
+    """Errors of the packed factors by the second theorem; `chosen` pivots are certain, (..., 1, 1)."""
+    dtype, m = known.error.dtype, known.error.shape[-2]
+    i = np.arange(m)[:, None]
+    with np.errstate(over="ignore"):
+        growth = jnp.asarray(np.power(1 + known.multiplier, np.arange(m + 1)).astype(dtype))
+    columns = _grown(highest(known.matrix, -2), growth[:m, None])
+    later = _grown(highest(_left_over(known.exact, chosen), -2), growth[jnp.maximum(i - chosen, 0)])
+    columns = minimum(where(i >= chosen, later, np.inf), columns)
+    of_upper, of_lower = (enlarged(plus(known.computed, x), 8, dtype) for x in (columns, known.multiplier))
+    finite = jnp.all(less(known.matrix, np.inf), axis=(-2, -1), keepdims=True)
+    return where(finite, where(below_diagonal(of_upper), of_lower, of_upper), np.inf)
 
-    A first column that is known exactly decides itself, ties included.
-    """
-    if exact:
+
+def _grown(columns: Any, growth: Any) -> Any:
+    return times(*jnp.broadcast_arrays(columns, growth))
+
+
+def _left_over(exact: Any, chosen: Any) -> Any:
+    """A bound of what an elimination leaves after so many steps: the product of the factors' other columns and rows."""
+    k = min(exact.shape[-2:])
+    lower = jnp.tril(exact)[..., :k]
+    lower = where(on_diagonal(lower), 1.0, lower)
+    later = jnp.arange(k) >= chosen
+    upper = jnp.triu(exact)[..., :k, :]
+    return dot_up(where(later, lower, 0.0), where(transposed(later), upper, 0.0))
+
+
+def _of_order(permutation: Any, shuffled: Any) -> Any:
+    """Errors of the permutation: rows that are not yet chosen come in any order."""
+    rows = lax.convert_element_type(permutation, jnp.float32)
+    first = jnp.min(where(shuffled, rows, np.inf), axis=-1, keepdims=True, initial=np.inf)
+    last = jnp.max(where(shuffled, rows, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
+    return where(shuffled, lax.max(lax.sub(last, rows), lax.sub(rows, first)), jnp.float32(0))
+
+
+def _certain_pivots(smaller: Any, decided: bool) -> Any:
+    """How many first pivots are certain, all n of them where no candidate may take the place of one."""
+    if decided:
         smaller = lax.bitwise_or(smaller, jnp.broadcast_to(jnp.arange(smaller.shape[-1]) == 0, smaller.shape))
     certain = jnp.all(lax.bitwise_or(smaller, lax.bitwise_not(below_diagonal(smaller))), axis=-2)
     return jnp.sum(jnp.cumprod(certain.astype(jnp.int32), axis=-1), axis=-1)
