@@ -362,6 +362,8 @@ PLANE = (
     full([spread(-500, 500), spread(-3, 3), [0.0, 1, -1, 3]]),
     full([spread(-500, 500, seed=1), spread(-3, 3, seed=2), [-2.0, 1, 0, -4]], 1),
 )
+GAUSS = full([spread(-60, 4.7), spread(-4, 4.7), spread(-1000, -60, 50), steps(1 / 8, -80, 80), np.linspace(24, 27, 31)])
+SHARES = full([*INSIDE[:3], np.linspace(-0.99, 0.99, 199), 1 - 2.0 ** -np.arange(1, 54)])
 ELEMENTARY = {
     "cbrt": (lambda x: abs(x).root(3) * (1 if x > 0 else -1), full([spread(-1000, 1000), np.arange(1.0, 30) ** 3])),
     "exp": (arb.exp, LINE),
@@ -384,6 +386,9 @@ ELEMENTARY = {
     "atan": (arb.atan, full([*ABOVE, *INSIDE])),
     "pow": (lambda x, y: (y * x.log()).exp(), *POWERS),
     "atan2": (arb.atan2, *PLANE),
+    "erf": (arb.erf, GAUSS),
+    "erfc": (arb.erfc, GAUSS),
+    "erf_inv": (arb.erfinv, SHARES),
 }
 
 

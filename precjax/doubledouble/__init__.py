@@ -44,6 +44,7 @@ from precjax.doubledouble._arithmetic import (
 )
 from precjax.doubledouble._bounds import BOUNDS, Bound
 from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
+from precjax.doubledouble._error_functions import erf, erf_inv, erfc
 from precjax.doubledouble._exponential import (
     acosh,
     asinh,
@@ -114,6 +115,9 @@ __all__ = [
     "div",
     "dot_general",
     "eq",
+    "erf",
+    "erf_inv",
+    "erfc",
     "exp",
     "exp2",
     "expm1",

@@ -54,4 +54,7 @@ BOUNDS: dict[str, Bound] = {
     "acos": Bound(95),
     "atan": Bound(80),
     "atan2": Bound(80),
+    "erf": Bound(47),
+    "erfc": Bound(51),
+    "erf_inv": Bound(64),
 }

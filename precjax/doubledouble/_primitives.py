@@ -19,6 +19,7 @@ from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
+from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _indexing as indexing
@@ -85,6 +86,7 @@ for _module, _names in {
     arithmetic: "abs add ceil cbrt div eq floor ge gt is_finite le lt max min mul ne neg rsqrt sign sqrt square sub",
     exponential: "acosh asinh atanh cosh exp exp2 expm1 log log1p log2 logistic pow sinh tanh",
     trigonometric: "acos asin atan atan2 cos sin tan",
+    error_functions: "erf erfc erf_inv",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))
