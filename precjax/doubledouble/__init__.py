@@ -62,6 +62,7 @@ from precjax.doubledouble._exponential import (
     sinh,
     tanh,
 )
+from precjax.doubledouble._gamma import digamma, lgamma
 from precjax.doubledouble._indexing import (
     reduce_window_max,
     reduce_window_min,
@@ -112,6 +113,7 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "digamma",
     "div",
     "dot_general",
     "eq",
@@ -129,6 +131,7 @@ __all__ = [
     "integer_pow",
     "is_finite",
     "le",
+    "lgamma",
     "log",
     "log1p",
     "log2",

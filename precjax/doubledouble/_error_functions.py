@@ -50,8 +50,8 @@ def _two_over_root_pi() -> Decimal:
 @functools.cache
 def scaled_complement_table() -> DD:
     """Coefficients ``(TERMS, rows)`` of R around j / STEPS."""
-    # R' = 2 x R - 2 / sqrt(pi) gives one after the other; R is exp(x**2) minus a series of positive terms. Of 100 digits
-    # some 60 cancel next to x = 8.
+    # R' = 2 x R - 2 / sqrt(pi) gives one after the other; R is exp(x**2) minus a series of positive terms. Some 60 of
+    # 100 digits cancel next to x = 8.
     with decimal.localcontext(DIGITS):
         slope = _two_over_root_pi()
         rows = []

@@ -22,6 +22,7 @@ from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
+from precjax.doubledouble import _gamma as gamma
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _trigonometric as trigonometric
@@ -87,6 +88,7 @@ for _module, _names in {
     exponential: "acosh asinh atanh cosh exp exp2 expm1 log log1p log2 logistic pow sinh tanh",
     trigonometric: "acos asin atan atan2 cos sin tan",
     error_functions: "erf erfc erf_inv",
+    gamma: "lgamma digamma",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))
