@@ -115,13 +115,15 @@ def test_arithmetic(name, f, truth, inputs, record_property):
 
 def reflected(function):
     """Beside 1, what is cancelled left of 0."""
-    return lambda x: 1 + (function(-x) if x < 0 else 0)
+    return lambda size, x: 1 + (function(-x) if x < 0 else 0)
 
 
 SCALES = {
-    "value": lambda *x: 0,
+    "value": lambda *_: 0,
     "lgamma": reflected(lambda x: x * (1 + x).log()),
     "digamma": reflected(lambda x: (1 + x).log()),
+    "zeta": lambda size, s, q: size * s * (1 + abs(q.log())),
+    "polygamma": lambda size, m, x: size * (m + 1) * (1 + abs(x.log())),
 }
 
 
@@ -131,7 +133,7 @@ def judge(name, f, truth, inputs, record_property):
     out = f(*map(arrays, joined))
     operands = list(zip(*map(exactly, joined), strict=True))
     truths = [truth(*reachable(numbers, bound)) for numbers in operands]
-    scales = [abs(t) + SCALES[bound.scale](*x) for x, t in zip(operands, truths, strict=True)]
+    scales = [abs(t) + SCALES.get(name, SCALES[bound.scale])(abs(t), *x) for x, t in zip(operands, truths, strict=True)]
     ratio, measured = worst(out, truths, bound.units, scales)
     record_property("summary", f"error / bound {ratio:.2f}; {measured:.2f} of {bound.units:g} units of 2**-106")
     assert ratio <= 1
@@ -381,7 +383,18 @@ PLANE = (
     full([spread(-500, 500, seed=1), spread(-3, 3, seed=2), [-2.0, 1, 0, -4]], 1),
 )
 GAUSS = full([spread(-60, 4.7), spread(-4, 4.7), spread(-1000, -60, 50), steps(1 / 8, -80, 80), np.linspace(24, 27, 31)])
-POLES = full([spread(-60, 10), spread(-3, 6), spread(-900, 900, 150, signs=(1,)), np.arange(1.0, 40), -np.arange(1, 40) + spread(-50, -2, 39), [1.4616321449683622, -0.5, -2.457024]])
+POLES = full([
+    spread(-60, 10), spread(-3, 6), spread(-900, 900, 150, signs=(1,)), np.arange(1.0, 40), [1.4616321449683622, -0.5, -2.457024],
+    -np.arange(1, 40) + spread(-50, -2, 39),
+])  # fmt: skip
+HURWITZ = (
+    full([1 + spread(-60, 3, 200, signs=(1,)), 1 + spread(-3, 9, 200, signs=(1,)), np.arange(2.0, 12)]),
+    full([spread(-40, 40, 200, signs=(1,), seed=3), spread(-5, 12, 200, signs=(1,), seed=4), np.ones(10)], 1),
+)
+ORDERS = (
+    dd.DD(np.repeat(np.array([1.0, 2, 3, 5, 20, 100, 170]), 40), np.zeros(280)),
+    full([spread(-40, 40, 140, signs=(1,)), spread(-1, 9, 140, signs=(1,))], 1),
+)
 SHARES = full([*INSIDE[:3], np.linspace(-0.99, 0.99, 199), 1 - 2.0 ** -np.arange(1, 54)])
 ELEMENTARY = {
     "cbrt": (lambda x: abs(x).root(3) * (1 if x > 0 else -1), full([spread(-1000, 1000), np.arange(1.0, 30) ** 3])),
@@ -407,6 +420,8 @@ ELEMENTARY = {
     "atan2": (arb.atan2, *PLANE),
     "lgamma": (lgamma, POLES),
     "digamma": (arb.digamma, POLES),
+    "zeta": (arb.zeta, *HURWITZ),
+    "polygamma": (lambda m, x: (m + 1).gamma() * arb.zeta(m + 1, x) * (-1) ** round(float(m) + 1), *ORDERS),
     "erf": (arb.erf, GAUSS),
     "erfc": (arb.erfc, GAUSS),
     "erf_inv": (arb.erfinv, SHARES),
@@ -423,7 +438,7 @@ def test_elementary(name, record_property):
 
 INF, NAN = math.inf, math.nan
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 2.0, 0.5, INF, -INF, NAN, 1e308, -1e308, 1e-300]
-UNARY = [name for name in ELEMENTARY if name not in ("pow", "atan2")] + ["sqrt", "rsqrt", "abs", "neg", "sign", "floor"]
+UNARY = [name for name in ELEMENTARY if len(ELEMENTARY[name]) == 2] + ["sqrt", "rsqrt", "abs", "neg", "sign", "floor"]
 
 
 def same_kind(out, plain):

@@ -87,6 +87,7 @@ from precjax.doubledouble._reductions import (
     reduce_sum,
 )
 from precjax.doubledouble._trigonometric import acos, asin, atan, atan2, cos, sin, tan
+from precjax.doubledouble._zeta import polygamma, zeta
 
 __all__ = [
     "BOUNDS",
@@ -143,6 +144,7 @@ __all__ = [
     "mul",
     "ne",
     "neg",
+    "polygamma",
     "pow",
     "product_cut",
     "reduce_max",
@@ -170,4 +172,5 @@ __all__ = [
     "tanh",
     "to_float",
     "top_k",
+    "zeta",
 ]

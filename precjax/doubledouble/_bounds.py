@@ -5,9 +5,9 @@ The result of an operation f of pairs x, y, ... satisfies
     |computed - f(x', y', ...)| <= units * 2**-106 * (|f(x', y', ...)| + scale) + FLOOR
 
 for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
-subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name, one of
-those of `precjax.rules.accuracy`. It holds wherever the result is finite; where an
-intermediate overflows, the result is inf or NaN, never a wrong finite number.
+subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name: one of
+those of `precjax.rules.accuracy`, or "zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the
+result is finite; where an intermediate overflows, the result is inf or NaN, never a wrong finite number.
 """
 
 from __future__ import annotations
@@ -61,4 +61,6 @@ BOUNDS: dict[str, Bound] = {
     "erf_inv": Bound(64),
     "lgamma": Bound(6300, scale="lgamma"),
     "digamma": Bound(500, scale="digamma"),
+    "zeta": Bound(360, scale="zeta"),
+    "polygamma": Bound(385, scale="zeta"),  # for m = 0, that of `digamma`
 }

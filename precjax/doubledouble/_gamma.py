@@ -5,10 +5,11 @@ terms alternate in sign, and what is left out is smaller than the first term lef
 formula is used, with x - round(x) in place of x in sines and cosines, which is exact. Next to 0, where low parts of
 what is computed from x may be flushed, only the pole is left: lgamma(x) = -log|x| and digamma(x) = -1 / x, to 2**-119.
 
-lgamma has roots at 1 and 2 and left of 0, digamma at 1.46 and left of 0, where sums cancel: their bounds are relative to
-|f| + 1, and left of 0 to the size of the reflected function besides, as those of float64 are.
+lgamma has roots at 1 and 2 and left of 0, digamma at 1.46 and left of 0, where sums cancel: their bounds are relative
+to |f| + 1, and left of 0 to the size of the reflected function besides, as those of float64 are.
 
-The counts below are in u**2 = 2**-106; they use 3.01 for a sum, 11 for a product, 13 for a quotient, 60 for a logarithm.
+The counts below are in u**2 = 2**-106; they use 3.01 for a sum, 11 for a product, 13 for a quotient, 60 for a
+logarithm.
 
 References:
     DLMF 5.5.1 to 5.5.4, 5.11.1, 5.11.2 and 5.11(ii).
@@ -81,8 +82,8 @@ def _one(x: DD) -> DD:
 
 def _lgamma(x: DD) -> DD:
     """lgamma to 5800 of |f| + 1, for x >= 0."""
-    # Stirling: (y - 1/2) (log(y) - 1) + (log(2 pi) - 1) / 2 + sum. At y = 17 the product errs by 3320, and by 145 for y;
-    # the logarithm of the terms' product, at most 30.8, by 2070; the sums by 190. For larger y, by 200 of |f|.
+    # Stirling: (y - 1/2) (log(y) - 1) + (log(2 pi) - 1) / 2 + sum. At y = 17 the product errs by 3320, and by 145 for
+    # y; the logarithm of the terms' product, at most 30.8, by 2070; the sums by 190. For larger y, by 200 of |f|.
     y, product = _raised(x, mul, 1.0)
     inverse = div(_one(x), y)
     tail = mul(inverse, series(stirling_table(), square(inverse)))

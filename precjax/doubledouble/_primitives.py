@@ -26,6 +26,7 @@ from precjax.doubledouble import _gamma as gamma
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _trigonometric as trigonometric
+from precjax.doubledouble import _zeta as zeta
 from precjax.doubledouble._pairs import DD, from_float, two_sum
 
 # Primitives that only move elements, and choose them by operands that are no floats.
@@ -89,6 +90,7 @@ for _module, _names in {
     trigonometric: "acos asin atan atan2 cos sin tan",
     error_functions: "erf erfc erf_inv",
     gamma: "lgamma digamma",
+    zeta: "zeta polygamma",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))
