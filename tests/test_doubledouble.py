@@ -387,6 +387,7 @@ POLES = full([
     spread(-60, 10), spread(-3, 6), spread(-900, 900, 150, signs=(1,)), np.arange(1.0, 40), [1.4616321449683622, -0.5, -2.457024],
     -np.arange(1, 40) + spread(-50, -2, 39),
 ])  # fmt: skip
+BOTH = full([spread(-60, 10), spread(-3, 6), spread(-900, 1000, 60), np.linspace(46, 50, 41)])
 HURWITZ = (
     full([1 + spread(-60, 3, 200, signs=(1,)), 1 + spread(-3, 9, 200, signs=(1,)), np.arange(2.0, 12)]),
     full([spread(-40, 40, 200, signs=(1,), seed=3), spread(-5, 12, 200, signs=(1,), seed=4), np.ones(10)], 1),
@@ -420,6 +421,8 @@ ELEMENTARY = {
     "atan2": (arb.atan2, *PLANE),
     "lgamma": (lgamma, POLES),
     "digamma": (arb.digamma, POLES),
+    "bessel_i0e": (lambda x: abs(x).bessel_i(0, scaled=True), BOTH),
+    "bessel_i1e": (lambda x: abs(x).bessel_i(1, scaled=True) * (1 if x > 0 else -1), BOTH),
     "zeta": (arb.zeta, *HURWITZ),
     "polygamma": (lambda m, x: (m + 1).gamma() * arb.zeta(m + 1, x) * (-1) ** round(float(m) + 1), *ORDERS),
     "erf": (arb.erf, GAUSS),

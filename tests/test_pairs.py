@@ -2,6 +2,7 @@
 
 import cases_arrays
 import cases_elementwise
+import cases_special
 import flint
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def mostly_long(items, every):
 
 # --------------------------------------------------------------------------------------------------- rows of primitives
 
-SCALARS = [c for c in cases_elementwise.CASES if c.scalar]
+SCALARS = [c for c in [*cases_elementwise.CASES, *cases_special.CASES] if c.scalar or c.name in ("zeta", "polygamma")]
 ARRAYS = [
     c for c in cases_arrays.CASES
     if c.name in (

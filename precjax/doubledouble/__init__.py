@@ -42,6 +42,7 @@ from precjax.doubledouble._arithmetic import (
     square,
     sub,
 )
+from precjax.doubledouble._bessel import bessel_i0e, bessel_i1e
 from precjax.doubledouble._bounds import BOUNDS, Bound
 from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
 from precjax.doubledouble._error_functions import erf, erf_inv, erfc
@@ -104,6 +105,8 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "bessel_i0e",
+    "bessel_i1e",
     "cbrt",
     "ceil",
     "conv_general_dilated",

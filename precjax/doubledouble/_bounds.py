@@ -61,6 +61,8 @@ BOUNDS: dict[str, Bound] = {
     "erf_inv": Bound(64),
     "lgamma": Bound(6300, scale="lgamma"),
     "digamma": Bound(500, scale="digamma"),
+    "bessel_i0e": Bound(630),
+    "bessel_i1e": Bound(645),
     "zeta": Bound(360, scale="zeta"),
     "polygamma": Bound(385, scale="zeta"),  # for m = 0, that of `digamma`
 }

@@ -17,6 +17,7 @@ from precjax import _jax_compat as compat
 from precjax._devices import Axes, added
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
+from precjax.doubledouble import _bessel as bessel
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _error_functions as error_functions
@@ -91,6 +92,7 @@ for _module, _names in {
     error_functions: "erf erfc erf_inv",
     gamma: "lgamma digamma",
     zeta: "zeta polygamma",
+    bessel: "bessel_i0e bessel_i1e",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))
