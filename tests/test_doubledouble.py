@@ -13,7 +13,7 @@ from flint import arb
 from jax import lax
 
 from precjax import doubledouble as dd
-from precjax.doubledouble import BOUNDS, DD, _arithmetic
+from precjax.doubledouble import BOUNDS, DD, _arithmetic, _bessel, _error_functions, _gamma, _zeta
 from precjax.doubledouble._pairs import FLOOR
 
 UNIT = 2.0**-106
@@ -435,6 +435,36 @@ ELEMENTARY = {
 def test_elementary(name, record_property):
     truth, *inputs = ELEMENTARY[name]
     judge(name, getattr(dd, name), truth, [tuple(inputs)], record_property)
+
+
+def shorter(function, by):
+    """A table without its last rows."""
+    return lambda *args: jax.tree.map(lambda column: column[:-by], function(*args))
+
+
+FAULTS = {
+    "erf": (_error_functions, "erf_table", shorter(_error_functions.erf_table, 3)),
+    "erfc": (_error_functions, "scaled_complement_table", shorter(_error_functions.scaled_complement_table, 6)),
+    "erfc far out": (_error_functions, "LEVELS", 24),
+    "erf_inv": (_error_functions, "ROUNDS", 2),
+    "lgamma": (_gamma, "stirling_table", shorter(_gamma.stirling_table, 14)),
+    "digamma": (_gamma, "digamma_table", shorter(_gamma.digamma_table, 8)),
+    "bessel_i0e": (_bessel, "series_table", shorter(_bessel.series_table, 14)),
+    "bessel_i1e far out": (_bessel, "asymptotic_table", shorter(_bessel.asymptotic_table, 35)),
+    "zeta": (_zeta, "SUMMED", 8),
+    "polygamma": (_zeta, "log_factorial_table", lambda table=_zeta.log_factorial_table: DD(table().hi, 0 * table().lo)),
+}
+
+
+@pytest.mark.parametrize("fault", [pytest.param(f, marks=[pytest.mark.long] * (f != "erfc far out")) for f in FAULTS])
+def test_a_fault_is_seen(fault, monkeypatch):
+    """Terms too few: the bound must not hold."""
+    name, (module, attribute, by) = fault.split()[0], FAULTS[fault]
+    truth, *inputs = ELEMENTARY[name]
+    monkeypatch.setattr(module, attribute, by)
+    f = jax.jit(lambda *args: getattr(dd, name).__wrapped__(*args))
+    with pytest.raises(AssertionError):
+        judge(name, f, truth, [tuple(inputs)], lambda *_: None)
 
 
 # ------------------------------------------------------------------------------------------------ what is not a number

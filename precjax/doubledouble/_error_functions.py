@@ -41,6 +41,7 @@ FRACTION = 8.0  # from here on, the continued fraction
 TERMS = 24
 LEVELS = 36
 LARGEST = 30.0  # beyond it erfc is 0
+ROUNDS = 4  # of Newton's method
 
 
 def _two_over_root_pi() -> Decimal:
@@ -156,7 +157,7 @@ def erf_inv(x: DD) -> DD:
     inside = lax.is_finite(start)
     y = exact(jnp.where(inside, start, 0.0))
     rest = sub(_one(x), size)
-    y = lax.fori_loop(0, 4, lambda _, y: _towards(y, size, rest), y)
+    y = lax.fori_loop(0, ROUNDS, lambda _, y: _towards(y, size, rest), y)
     return _signed(settle(inside, start, *y), x)
 
 
