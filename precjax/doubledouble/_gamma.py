@@ -45,7 +45,8 @@ def bernoulli(count: int) -> list[Fraction]:
     """The numbers B_0, B_1, ... of Bernoulli."""
     numbers = [Fraction(1)]
     for n in range(1, count):
-        numbers.append(-sum(math.comb(n + 1, k) * b for k, b in enumerate(numbers)) / (n + 1))
+        known = (math.comb(n + 1, k) * b for k, b in enumerate(numbers))
+        numbers.append(-sum(known, Fraction(0)) / (n + 1))
     return numbers
 
 
