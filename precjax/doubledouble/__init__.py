@@ -42,8 +42,10 @@ from precjax.doubledouble._arithmetic import (
     square,
     sub,
 )
+from precjax.doubledouble._bessel import bessel_i0e, bessel_i1e
 from precjax.doubledouble._bounds import BOUNDS, Bound
 from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
+from precjax.doubledouble._error_functions import erf, erf_inv, erfc
 from precjax.doubledouble._exponential import (
     acosh,
     asinh,
@@ -61,6 +63,7 @@ from precjax.doubledouble._exponential import (
     sinh,
     tanh,
 )
+from precjax.doubledouble._gamma import digamma, lgamma
 from precjax.doubledouble._indexing import (
     reduce_window_max,
     reduce_window_min,
@@ -85,6 +88,7 @@ from precjax.doubledouble._reductions import (
     reduce_sum,
 )
 from precjax.doubledouble._trigonometric import acos, asin, atan, atan2, cos, sin, tan
+from precjax.doubledouble._zeta import polygamma, zeta
 
 __all__ = [
     "BOUNDS",
@@ -101,6 +105,8 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "bessel_i0e",
+    "bessel_i1e",
     "cbrt",
     "ceil",
     "conv_general_dilated",
@@ -111,9 +117,13 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "digamma",
     "div",
     "dot_general",
     "eq",
+    "erf",
+    "erf_inv",
+    "erfc",
     "exp",
     "exp2",
     "expm1",
@@ -125,6 +135,7 @@ __all__ = [
     "integer_pow",
     "is_finite",
     "le",
+    "lgamma",
     "log",
     "log1p",
     "log2",
@@ -136,6 +147,7 @@ __all__ = [
     "mul",
     "ne",
     "neg",
+    "polygamma",
     "pow",
     "product_cut",
     "reduce_max",
@@ -163,4 +175,5 @@ __all__ = [
     "tanh",
     "to_float",
     "top_k",
+    "zeta",
 ]

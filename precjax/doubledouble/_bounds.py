@@ -2,11 +2,12 @@
 
 The result of an operation f of pairs x, y, ... satisfies
 
-    |computed - f(x', y', ...)| <= units * 2**-106 * |f(x', y', ...)| + FLOOR
+    |computed - f(x', y', ...)| <= units * 2**-106 * (|f(x', y', ...)| + scale) + FLOOR
 
 for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
-subnormal numbers do, and what the reduction of large arguments does. It holds wherever the result is finite; where an
-intermediate overflows, the result is inf or NaN, never a wrong finite number.
+subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name: one of
+those of `precjax.rules.accuracy`, or "zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the
+result is finite; where an intermediate overflows, the result is inf or NaN, never a wrong finite number.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import NamedTuple
 
 
 class Bound(NamedTuple):
-    """Units of u**2 = 2**-106 of the result, and a relative change of the last argument."""
+    """Units of u**2 = 2**-106 of the result, a relative change of the last argument, and the name of a scale."""
 
     units: float
     argument: float = 0.0
+    scale: str = "value"
 
 
 BOUNDS: dict[str, Bound] = {
@@ -54,4 +56,13 @@ BOUNDS: dict[str, Bound] = {
     "acos": Bound(95),
     "atan": Bound(80),
     "atan2": Bound(80),
+    "erf": Bound(47),
+    "erfc": Bound(51),
+    "erf_inv": Bound(64),
+    "lgamma": Bound(6300, scale="lgamma"),
+    "digamma": Bound(500, scale="digamma"),
+    "bessel_i0e": Bound(630),
+    "bessel_i1e": Bound(645),
+    "zeta": Bound(360, scale="zeta"),
+    "polygamma": Bound(385, scale="zeta"),  # for m = 0, that of `digamma`
 }

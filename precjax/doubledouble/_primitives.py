@@ -19,13 +19,17 @@ from precjax import _jax_compat as compat
 from precjax._devices import Axes, added
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
+from precjax.doubledouble import _bessel as bessel
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
+from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
+from precjax.doubledouble import _gamma as gamma
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _trigonometric as trigonometric
+from precjax.doubledouble import _zeta as zeta
 from precjax.doubledouble._pairs import DD, from_float, two_sum
 
 # Primitives that only move elements, and choose them by operands that are no floats.
@@ -87,6 +91,10 @@ for _module, _names in {
     arithmetic: "abs add ceil cbrt div eq floor ge gt is_finite le lt max min mul ne neg rsqrt sign sqrt square sub",
     exponential: "acosh asinh atanh cosh exp exp2 expm1 log log1p log2 logistic pow sinh tanh",
     trigonometric: "acos asin atan atan2 cos sin tan",
+    error_functions: "erf erfc erf_inv",
+    gamma: "lgamma digamma",
+    zeta: "zeta polygamma",
+    bessel: "bessel_i0e bessel_i1e",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))

@@ -58,7 +58,8 @@ class PairRules(WorstCase):
         bound = dd.BOUNDS.get(name)
         if bound is None:
             return None
-        return Accuracy((bound.units + (745 * bound.argument * 2.0**106 if name == "pow" else 0)) / _UNITS, "value")
+        units = bound.units + (745 * bound.argument * 2.0**106 if name == "pow" else 0)
+        return Accuracy(units / _UNITS, bound.scale)
 
     def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
         """With room for sizes that are those of high parts."""

@@ -32,7 +32,12 @@ from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._pairs import FLOOR
 from precjax.doubledouble._trigonometric import LARGEST
-from precjax.models import _pair_decisions, _pair_factorizations, _pair_reductions  # noqa: F401  (fill the table)
+from precjax.models import (  # noqa: F401  (fill the table)
+    _pair_decisions,
+    _pair_factorizations,
+    _pair_reductions,
+    _pair_special,
+)
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
@@ -69,8 +74,8 @@ class Certified(Widened, WorstCase):
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
         are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
-        pairs (erf, lgamma, QR, eigenvalues, sines beyond 2**30) is done in float64 in the reference too: still a bound,
-        but as large as there.
+        pairs (incomplete gamma and beta functions, QR, eigenvalues, sines beyond 2**30) is done in float64 in the
+        reference too: still a bound, but as large as there.
 
     Raises:
         ValueError: if an option is unknown; when called, if the program computes in float64 and with complex numbers,

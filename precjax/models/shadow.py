@@ -45,8 +45,8 @@ class Shadow(Widened, Bare):
 
     Raises:
         ValueError: if strict is set; when called, if the program computes in float64 and with complex numbers.
-        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (erf, lgamma,
-            QR, eigenvalues and singular values).
+        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (incomplete
+            gamma and beta functions, QR, eigenvalues and singular values).
 
     Example:
         >>> import jax.numpy as jnp, precjax

@@ -1,0 +1,54 @@
+"""Special functions of two pairs: what the rules of float64 measured, and the roundings that `doubledouble` states.
+
+Theorem: the errors of the arguments spread as the rules of float64 say, which hold for any unit roundoff. The rounding
+of powers (q + k)**-s is no multiple of the result alone, see `doubledouble._zeta`; terms that underflow are lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from precjax import doubledouble as dd
+from precjax._rounding import maximum, minus, plus, ratio, times
+from precjax.doubledouble._pairs import FLOOR
+from precjax.models._pair_rules import Call, PairRules, special
+from precjax.rules.interval import Interval, interval, log_size
+
+_FLOAT64 = np.dtype(np.float64)
+_LOST = 64.0  # sums, powers and quotients, each of which may lose FLOOR
+
+
+@special("zeta")
+def _zeta(model: PairRules, call: Call) -> list[Any]:
+    """And s (1 + |log q|) roundings."""
+    s, q = _intervals(model, call)
+    return [_total(model, call, _powers(call, s.high, q), _lost(minus(s.low, 1.0), q))]
+
+
+@special("polygamma")
+def _polygamma(model: PairRules, call: Call) -> list[Any]:
+    """As zeta(m + 1, x); of digamma, 500 (|f| + 1) is less than its rule says."""
+    m, x = _intervals(model, call)
+    return [_total(model, call, _powers(call, plus(m.high, 1.0), x), _lost(maximum(m.low, 1.0), x))]
+
+
+def _intervals(model: PairRules, call: Call) -> tuple[Interval, Interval]:
+    first, second = (interval(model.ball(x, _FLOAT64), call.values[0]) for x in call.thin)
+    return first, second
+
+
+def _powers(call: Call, s: Any, q: Interval) -> Any:
+    units = dd.BOUNDS[call.eqn.primitive.name].units * 2.0**-106
+    return times(lax.abs(call.values[0]), s, plus(log_size(q), 1.0), units * (1 + 2.0**-40))
+
+
+def _lost(beyond: Any, q: Interval) -> Any:
+    """The tail is y / (s - 1) times a power that may underflow, y = q + 20."""
+    return times(plus(ratio(plus(q.high, 20.0), maximum(beyond, 0.0)), 1.0), _LOST * FLOOR)
+
+
+def _total(model: PairRules, call: Call, rounding: Any, lost: Any) -> Any:
+    return model.total(call.values[0], call.ask(model, call.thin)[0], rounding, lost, ulps=0, steps=64, flushed=4)
