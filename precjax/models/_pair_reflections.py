@@ -30,6 +30,7 @@ from precjax.models._pair_factorizations import (
 )
 from precjax.models._pair_rules import Call, PairRules, special
 from precjax.models._paired import pair
+from precjax.rules.elimination import below_diagonal
 from precjax.rules.enclosure import dot, identity, size
 from precjax.rules.orthogonal import (
     Remainders,
@@ -51,8 +52,9 @@ def _qr(model: PairRules, call: Call) -> list[Any]:
     if not pivots:
         k = min(np.shape(matrix.value)[-2:])
         left = _remainders(model, matrix, _columns(q, 0, k), mapped(lambda x: x[..., :k, :], r))
-    errors = qr_errors(enclosed(matrix), enclosed(annotated(q)), enclosed(annotated(r)), left)
-    return [*errors, *(lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in pivots)]
+    of_q, of_r = qr_errors(enclosed(matrix), enclosed(annotated(q)), enclosed(annotated(r)), left)
+    of_r = where(below_diagonal(of_r), 0.0, of_r)
+    return [of_q, of_r, *(lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in pivots)]
 
 
 def _columns(x: DD, start: int, end: int | None) -> DD:

@@ -32,7 +32,7 @@ from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._pairs import FLOOR
 from precjax.doubledouble._trigonometric import LARGEST
-from precjax.models import _pair_decisions, _pair_factorizations, _pair_reflections  # noqa: F401  (fill the table)
+from precjax.models import _pair_decisions, _pair_factorizations, _pair_reflections, _pair_spectral  # noqa: F401
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
