@@ -28,6 +28,8 @@ from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _gamma as gamma
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
+from precjax.doubledouble import _reflections as reflections
+from precjax.doubledouble import _rotations as rotations
 from precjax.doubledouble import _trigonometric as trigonometric
 from precjax.doubledouble import _zeta as zeta
 from precjax.doubledouble._pairs import DD, from_float, two_sum
@@ -146,6 +148,12 @@ _whole("triangular_solve", factorizations.triangular_solve, "left_side", "lower"
        "unit_diagonal")  # fmt: skip
 _whole("lu", factorizations.lu)
 _whole("cholesky", factorizations.cholesky)
+_whole("eigh", rotations.eigh, "lower")
+_whole("svd", rotations.svd, "full_matrices", "compute_uv")
+_whole("qr", reflections.qr, "full_matrices", "pivoting")
+_whole("geqrf", reflections.geqrf)
+_whole("householder_product", reflections.householder_product)
+_whole("ormqr", reflections.ormqr, "left", "transpose")
 
 
 def _primitive(*names: str) -> Callable[[Callable], Callable]:

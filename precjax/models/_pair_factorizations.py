@@ -85,11 +85,16 @@ def _triangular_solve(model: PairRules, call: Call) -> list[Any]:
     if params["transpose_a"] == params["left_side"]:
         a, lower = moved(transposed, a), not lower
     turned = (lambda v: v) if params["left_side"] else transposed
-    rest = residual(model, moved(turned, b), a, annotated(turned(x)))
+    error = solution_error(model, a, moved(turned, b), turned(x), lower)
+    return [error if params["left_side"] else jnp.swapaxes(error, -1, -2)]
+
+
+def solution_error(model: PairRules, a: Annotated, b: Annotated, x: DD, lower: bool) -> Any:
+    """How far x is from the solution of a x = b; a is triangular."""
+    rest = residual(model, b, a, annotated(x))
     inverse = triangular_inverse(a.value, lower)
     m = defect(Enclosure(inverse), enclosed(a))
-    error = amplified(m, size(product(Enclosure(inverse), rest)), triangular_weights(lower)(m))
-    return [error if params["left_side"] else jnp.swapaxes(error, -1, -2)]
+    return amplified(m, size(product(Enclosure(inverse), rest)), triangular_weights(lower)(m))
 
 
 @special("cholesky")
@@ -108,17 +113,22 @@ def _lu(model: PairRules, call: Call) -> list[Any]:
     (matrix,), (packed, *rows) = call.operands, call.outs
     permutation = rows[1]
     a = moved(lambda v: mapped(lambda x: jnp.take_along_axis(x, permutation[..., None], -2), v), matrix)
+    error = elimination_error(model, a, packed)
+    computed = enlarged(plus(lax.abs(packed.hi), lax.abs(packed.lo)), 4, _FLOAT64)
+    smaller = less_than_pivot(packed.hi, plus(error, lax.abs(packed.lo)))
+    known = Eliminated(error, computed, size(enclosed(matrix)), smaller, matrix.error is None)
+    return before_doubt(known, permutation)
+
+
+def elimination_error(model: PairRules, a: Annotated, packed: DD) -> Any:
+    """How far packed factors are from those of the matrix, with its rows in the order of the pivots."""
     m, n = packed.hi.shape[-2:]
     steps = max(min(m - 1, n), 0)
     high, low = parts(packed.hi, steps), _low_parts(packed.lo, steps)
     lower, middle, upper = (DD(h, lo) for h, lo in zip(high, low, strict=True))
     rest = size(residual(model, a, annotated(lower), annotated(middle), annotated(upper)))
     views = [enclosed(annotated(x)) for x in (lower, upper)]
-    error = moved_factors(views[0], views[1], rest, packed.hi, steps)
-    computed = enlarged(plus(lax.abs(packed.hi), lax.abs(packed.lo)), 4, _FLOAT64)
-    smaller = less_than_pivot(packed.hi, plus(error, lax.abs(packed.lo)))
-    known = Eliminated(error, computed, size(enclosed(matrix)), smaller, matrix.error is None)
-    return before_doubt(known, permutation)
+    return moved_factors(views[0], views[1], rest, packed.hi, steps)
 
 
 def _low_parts(packed: Any, steps: int) -> list[Any]:

@@ -36,7 +36,9 @@ from precjax.models import (  # noqa: F401  (fill the table)
     _pair_decisions,
     _pair_factorizations,
     _pair_reductions,
+    _pair_reflections,
     _pair_special,
+    _pair_spectral,
 )
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference

@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,20 +57,56 @@ def qr(
     doubt, columns of Q beyond those of the matrix), this is what bounds the error. Columns of a wide matrix beyond its
     height are R_2* = Q*^T A_2*.
     """
-    q, r = map(middle, outs[:2])
-    a = enclosed(model, operands[0], error_dtype(q.dtype))
+    q, r = (Enclosure(middle(x)) for x in outs[:2])
+    a = enclosed(model, operands[0], error_dtype(r.mid.dtype))
+    pivots = [lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in outs[2:]]
+    return [*qr_errors(a, q, r, None if pivoting else remainders(a, *economic(q, r))), *pivots]
+
+
+class Remainders(NamedTuple):
+    """What computed factors leave, as bounds of sizes: of A* = (A_1*, A_2*) and R = (R_1, R_2), R_1 a square.
+
+    Attributes:
+        first: of A_1* - Q R_1.
+        off: of I - Q^H Q.
+        others: of R_2 - Q^H A_2*.
+    """
+
+    first: Any
+    off: Any
+    others: Any
+
+
+def economic(q: Enclosure, r: Enclosure) -> tuple[Enclosure, Enclosure]:
+    """The first columns of Q, and the rows of R that are not zero."""
+    k = min(q.mid.shape[-2], r.mid.shape[-1])
+    return q.map(lambda x: x[..., :k]), r.map(lambda x: x[..., :k, :])
+
+
+def remainders(a: Enclosure, q: Enclosure, r: Enclosure) -> Remainders:
+    """Computed again, with all roundings counted."""
+    k = q.mid.shape[-1]
+    first, others = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
+    square = Enclosure(jnp.triu(r.mid[..., :k]))
+    missing = difference(product(q.h, others), Enclosure(r.mid[..., k:]))
+    return Remainders(size(difference(first, product(q, square))), defect(q.h, q), size(missing))
+
+
+def qr_errors(a: Enclosure, q: Enclosure, r: Enclosure, left: Remainders | None) -> list[Any]:
+    """Errors of Q and R around their midpoints, the radii of which cover their low parts; None for no remainders."""
     known = jnp.all(less(size(a), np.inf), axis=(-2, -1), keepdims=True)
-    of_q, of_r = _no_more_than_one(q, known), _no_more_than_columns(r, a)
-    if not pivoting:
-        k = min(a.mid.shape[-2:])
-        q_bound, r_bound = _orthogonal_factors(a, Enclosure(q[..., :k]), Enclosure(r[..., :k, :]), k)
-        flips = where(_signs_certain(a, q[..., :k], q_bound), 0.0, jnp.asarray(2.0, q_bound.dtype))
-        q_bound = plus(q_bound, times(lax.abs(q[..., :k]), flips))
-        r_bound = plus(r_bound, times(lax.abs(r[..., :k, :]), transposed(flips)))
+    of_q, of_r = _no_more_than_one(q.mid, known), _no_more_than_columns(r.mid, a)
+    if left is not None:
+        first, top = economic(q, r)
+        k = first.mid.shape[-1]
+        q_bound, r_bound = orthogonal_factors(a, first, top, left)
+        certain = signs_certain(a, first.mid, plus(q_bound, first.rad))
+        flips = where(certain, 0.0, jnp.asarray(2.0, q_bound.dtype))
+        q_bound = plus(q_bound, times(size(first), flips))
+        r_bound = plus(r_bound, times(size(top), transposed(flips)))
         of_q = jnp.concatenate([minimum(q_bound, of_q[..., :k]), of_q[..., k:]], -1)
         of_r = jnp.concatenate([minimum(r_bound, of_r[..., :k, :]), of_r[..., k:, :]], -2)
-    pivots = [lax.full_like(x, x.shape[-1] - 1, jnp.float32) for x in outs[2:]]
-    return [of_q, where(below_diagonal(r), lax.abs(r), of_r), *pivots]
+    return [of_q, where(below_diagonal(r.mid), plus(lax.abs(r.mid), r.rad), of_r)]
 
 
 def _no_more_than_one(q: Any, known: Any) -> Any:
@@ -85,23 +121,22 @@ def _no_more_than_columns(r: Any, a: Enclosure) -> Any:
     return enlarged(plus(lax.abs(r), norms), 2 * a.mid.shape[-2] + 16, r.dtype, flushed=8)
 
 
-def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tuple[Any, Any]:
+def orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, left: Remainders) -> tuple[Any, Any]:
     """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^H Q - I + Q^H (C - Q) + (C - Q)^H Q + (C - Q)^H (C - Q)."""
-    square = Enclosure(jnp.triu(r.mid[..., :k]))
-    first, rest = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
-    off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square, lower=False))
-    side = dot_up(lax.abs(transposed(q.mid)), off)
-    e = enlarged(plus(defect(q.h, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
+    k = q.mid.shape[-1]
+    square, others = r.map(lambda x: jnp.triu(x[..., :k])), a.map(lambda x: x[..., k:])
+    off = dot_up(left.first, triangular_inverse_size(square, lower=False))
+    side = dot_up(transposed(size(q)), off)
+    e = enlarged(plus(left.off, side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
     moved = factor_of_one_plus(e)
     inverse = transposed(amplified(moved, moved, triangular_weights(lower=True)(moved)))
-    of_q = enlarged(plus(off, dot_up(plus(lax.abs(q.mid), off), inverse)), 4, off.dtype)
-    of_r = dot_up(transposed(moved), lax.abs(square.mid))
-    missing = size(difference(product(q.h, rest), Enclosure(r.mid[..., k:])))
-    of_rest = enlarged(plus(missing, dot_up(transposed(of_q), size(rest))), 2, off.dtype)
-    return of_q, jnp.concatenate([of_r, of_rest], -1)
+    of_q = enlarged(plus(off, dot_up(plus(size(q), off), inverse)), 4, off.dtype)
+    of_r = dot_up(transposed(moved), size(square))
+    of_others = enlarged(plus(left.others, dot_up(transposed(of_q), size(others))), 2, off.dtype)
+    return of_q, jnp.concatenate([of_r, of_others], -1)
 
 
-def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
+def signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
     """Of which columns the exact reflections choose the same sign, (..., 1, k).
 
     A column of one element is left as it is; so is one that has only zeros below the diagonal. One that may have
@@ -111,9 +146,9 @@ def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
     m, k = q.shape[-2:]
     (packed, *_), errors = _reflections(q, of_q)
     moved = less(4 * _ulp(q), minus(lax.abs(packed), errors))
-    turned = less(4 * _ulp(q), _diagonal(minus(lax.abs(jnp.imag(packed)), errors)))  # of complex matrices only
+    turned = less(4 * _ulp(q), diagonal(minus(lax.abs(jnp.imag(packed)), errors)))  # of complex matrices only
     moved = lax.bitwise_or(jnp.any(lax.bitwise_and(below_diagonal(packed), moved), axis=-2), turned)
-    certain = lax.bitwise_and(less(1 + 4 * _ulp(q), _diagonal(minus(jnp.real(packed), errors))), moved)
+    certain = lax.bitwise_and(less(1 + 4 * _ulp(q), diagonal(minus(jnp.real(packed), errors))), moved)
     if not jnp.iscomplexobj(q):
         alone = jnp.broadcast_to(jnp.arange(k) == m - 1, certain.shape)
         certain = lax.bitwise_or(lax.bitwise_or(certain, alone), _zero_below(a, k))
@@ -188,23 +223,30 @@ def geqrf(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     """R on and above the diagonal, the vectors of the reflections below it, at most 1; their tau, at most 2."""
     packed, taus = map(middle, outs)
     a, k = enclosed(model, operands[0], error_dtype(packed.dtype)), taus.shape[-1]
-    first, r = packed[..., :k], jnp.triu(packed[..., :k, :])
-    q = lax.linalg.householder_product(first, taus)
-    of_q, of_r = _orthogonal_factors(a, Enclosure(q), Enclosure(r), k)
-    certain = _signs_certain(a, q, of_q)
-    of_r = plus(of_r, times(lax.abs(r), where(transposed(certain), 0.0, jnp.asarray(2.0, of_r.dtype))))
-    (again, *_), errors = _reflections(q, of_q)
+    first, r = packed[..., :k], Enclosure(jnp.triu(packed[..., :k, :]))
+    q = Enclosure(lax.linalg.householder_product(first, taus))
+    of_q, of_r = orthogonal_factors(a, q, r, remainders(a, q, r))
+    (again, *_), errors = _reflections(q.mid, of_q)
     of_v = plus(errors, lax.abs(lax.sub(again, first)))
-    of_tau = plus(_diagonal(errors), lax.abs(lax.sub(_diagonal(again), taus)))
+    of_tau = plus(diagonal(errors), lax.abs(lax.sub(diagonal(again), taus)))
+    return reflection_errors(a, packed, taus, signs_certain(a, q.mid, of_q), (of_r, of_v, of_tau))
+
+
+def reflection_errors(a: Enclosure, packed: Any, taus: Any, certain: Any, errors: Sequence[Any]) -> list[Any]:
+    """Errors of the packed factors and the taus, from those of R, V and taus, if all signs are those of the exact."""
+    (m, n), k = packed.shape[-2:], taus.shape[-1]
+    of_r, of_v, of_tau = errors
+    flips = where(transposed(certain), 0.0, jnp.asarray(2.0, of_r.dtype))
+    of_r = enlarged(plus(of_r, times(lax.abs(jnp.triu(packed[..., :k, :])), flips)), 8, of_r.dtype)
     known = jnp.all(less(size(a), np.inf), axis=(-2, -1), keepdims=True)
-    of_v = _or_at_most(1.0, first, where(certain, of_v, np.inf), known)
+    of_v = _or_at_most(1.0, packed[..., :k], where(certain, of_v, np.inf), known)
     of_tau = _or_at_most(2.0, taus, where(certain[..., 0, :], of_tau, np.inf), known[..., 0])
-    of_r = minimum(of_r, _no_more_than_columns(r, a))
-    m, n = packed.shape[-2:]
+    of_r = minimum(of_r, _no_more_than_columns(packed[..., :k, :], a))
     return [where(below_diagonal(packed), fitted(of_v, m, n), fitted(of_r, m, n)), of_tau]
 
 
-def _diagonal(x: Any) -> Any:
+def diagonal(x: Any) -> Any:
+    """In a row."""
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 

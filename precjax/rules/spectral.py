@@ -20,7 +20,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,15 +69,37 @@ def eigh(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, lowe
     a = hermitian(enclosed(model, operands[0], dtype), lower)
     vectors = Enclosure(v)
     values = scaled_columns(vectors, d)
-    off = defect(vectors.h, vectors)
-    weyl = _weyl(size(difference(a, product(values, vectors.h))), off, lax.abs(d))
-    inverse = inverse_size(vectors, adjoint(v))
-    g = dot_up(inverse, size(difference(product(a, vectors), values)))
-    rho, z = rotations(g, gaps(d, d))
-    clear = apart(gaps(d, d), plus(rho, transposed(weyl)))
-    of_vectors = where(clear, normalized(lax.abs(v), z, off)[0], np.inf)
+    left = Remainders(
+        size(difference(a, product(values, vectors.h))),
+        defect(vectors.h, vectors),
+        size(difference(product(a, vectors), values)),
+    )
+    return list(eigen_errors(vectors, lax.abs(d), left, gaps(d, d)))
+
+
+class Remainders(NamedTuple):
+    """What computed vectors and values leave, as bounds of sizes.
+
+    Attributes:
+        whole: of A* - V D V^H.
+        off: of I - V^H V.
+        moved: of A* V - V D.
+    """
+
+    whole: Any
+    off: Any
+    moved: Any
+
+
+def eigen_errors(v: Enclosure, d: Any, left: Remainders, gaps: Any) -> tuple[Any, Any]:
+    """Errors of vectors around their midpoints, and of values, from bounds of |d|, (..., 1, n), and of their gaps."""
+    weyl = _weyl(left.whole, left.off, d)
+    g = dot_up(inverse_size(v, adjoint(v.mid)), left.moved)
+    rho, z = rotations(g, gaps)
+    clear = apart(gaps, plus(rho, transposed(weyl)))
+    of_vectors = where(clear, normalized(size(v), z, left.off)[0], np.inf)
     of_values = where(clear, minimum(rho, weyl), weyl)
-    return [of_unit(v, of_vectors, less(weyl, np.inf)[..., :1]), of_values[..., 0, :]]
+    return of_unit(v.mid, of_vectors, less(weyl, np.inf)[..., :1]), of_values[..., 0, :]
 
 
 def scaled_columns(x: Enclosure, d: Any) -> Enclosure:
@@ -153,12 +175,17 @@ def svd(
     left, _, right = (outs[1], None, outs[2]) if compute_uv else lax.linalg.svd(a.mid, full_matrices=False)
     factors = [middle(left), adjoint(middle(right))]
     tall = a.h if wide else a
-    errors = _singular(tall, *(x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors)), s)
+    u, v = (x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors))
+    errors = singular_errors(Enclosure(u), Enclosure(v), s, _singular_remainders(tall, u, v, s), gaps(s, s))
+    return arranged(errors, factors, wide)[: len(outs)]
+
+
+def arranged(errors: Sequence[Any], factors: Sequence[Any], wide: bool) -> list[Any]:
+    """Errors of S, U and V^H, from those of the tall matrix; `factors` are U and V."""
     of_s, *of_factors = errors
     known = less(of_s, np.inf)[..., :1]
     bounds = [of_unit(x, e, known) for x, e in zip(factors, reversed(of_factors) if wide else of_factors, strict=True)]
-    results = [of_s[..., 0, :], bounds[0], transposed(bounds[1])]
-    return results[: len(outs)]
+    return [of_s[..., 0, :], bounds[0], transposed(bounds[1])]
 
 
 def of_unit(x: Any, error: Any, known: Any) -> Any:
@@ -168,35 +195,73 @@ def of_unit(x: Any, error: Any, known: Any) -> Any:
     return jnp.concatenate([minimum(error, unknown[..., :k]), unknown[..., k:]], -1)
 
 
-def _singular(a: Enclosure, u: Any, v: Any, s: Any) -> tuple[Any, Any, Any]:
-    """Errors of s, (..., 1, n), of U, (m, n), and of V, (n, n), for m >= n.
+class SingularRemainders(NamedTuple):
+    """What computed singular vectors and values leave, as bounds of sizes.
+
+    Attributes:
+        whole: of A* - U S V^H.
+        off_u: of I - U^H U.
+        off_v: of I - V^H V.
+        right: of A* V - U S.
+        left: of A*^H U - V S.
+    """
+
+    whole: Any
+    off_u: Any
+    off_v: Any
+    right: Any
+    left: Any
+
+
+def _singular_remainders(a: Enclosure, u: Any, v: Any, s: Any) -> SingularRemainders:
+    """Computed again, with all roundings counted."""
+    left, right, us = Enclosure(u), Enclosure(v), scaled_columns(Enclosure(u), s)
+    return SingularRemainders(
+        size(difference(a, product(us, right.h))),
+        defect(left.h, left),
+        defect(right.h, right),
+        size(difference(product(a, right), us)),
+        size(difference(product(a.h, left), scaled_columns(right, s))),
+    )
+
+
+def singular_errors(
+    u: Enclosure, v: Enclosure, s: Any, remainders: SingularRemainders, gaps: Any
+) -> tuple[Any, Any, Any]:
+    """Errors of s, (..., 1, n), of U, (m, n), and of V, (n, n), around their midpoints, for m >= n.
 
     With A* V = U S + R1 and A*^H U = V S + R2: V^-1 A*^H A* V = S**2 + G, G = V^-1 R2 S + V^-1 A*^H R1, where
     A*^H = (V S + R2) U^H + (A* - U S V^H)^H - R2 U^H. And sigma nu u* = A* V (e_i + z) = U S (e_i + z) + R1 (e_i + z).
+
+    Args:
+        u: left vectors.
+        v: right vectors.
+        s: singular values, (..., 1, n), or a few roundings above them.
+        remainders: what they leave.
+        gaps: lower bounds of distances between singular values.
+
+    Returns:
+        The errors.
     """
     dtype = s.dtype
-    left, right, us = Enclosure(u), Enclosure(v), scaled_columns(Enclosure(u), s)
-    off_u, off_v = defect(left.h, left), defect(right.h, right)
-    residual = size(difference(a, product(us, right.h)))
+    residual, off_u, off_v, r1, r2 = remainders
     delta = plus(spectral_norm(off_u), spectral_norm(off_v))
     weyl = enlarged(plus(times(s, where(less(delta, 0.5), delta, np.inf)), spectral_norm(residual)), 8, dtype)
-    r1 = size(difference(product(a, right), us))
-    r2 = size(difference(product(a.h, left), scaled_columns(right, s)))
-    inverse = inverse_size(right, adjoint(v))
-    inner, across = dot_up(inverse, r2), dot_up(lax.abs(transposed(u)), r1)
-    outer = enlarged(plus(transposed(residual), dot_up(r2, lax.abs(transposed(u)))), 2, dtype)
+    inverse, sizes_u = inverse_size(v, adjoint(v.mid)), size(u)
+    inner, across = dot_up(inverse, r2), dot_up(transposed(sizes_u), r1)
+    outer = enlarged(plus(transposed(residual), dot_up(r2, transposed(sizes_u))), 2, dtype)
     g = plus(times(inner, s), times(transposed(s), across), dot_up(inner, across), dot_up(inverse, outer, r1))
-    sums = plus(s, transposed(s))
-    rho, z = rotations(enlarged(g, 8, dtype, flushed=8), times(gaps(s, s), sums, 1 - 2.0**-20))
+    sums = times(gaps, plus(s, transposed(s)), 1 - 2.0**-20)
+    rho, z = rotations(enlarged(g, 8, dtype, flushed=8), sums)
     radii = plus(rho, times(transposed(weyl), plus(times(transposed(s), 2.0), transposed(weyl))))
-    clear = apart(times(gaps(s, s), sums, 1 - 2.0**-20), radii)
-    of_s = minimum(enlarged(ratio(rho, plus(s, _rest(s, weyl))), 4, dtype), weyl)
+    clear = apart(sums, radii)
+    of_s = minimum(enlarged(ratio(rho, plus(s, _rest(s, weyl))), 16, dtype), weyl)
     of_s = where(clear, of_s, weyl)
-    of_v, stretch = normalized(lax.abs(v), z, off_v)
-    moved = plus(dot_up(lax.abs(u), times(transposed(s), z)), r1, dot_up(r1, z))
+    of_v, stretch = normalized(size(v), z, off_v)
+    moved = plus(dot_up(sizes_u, times(transposed(s), z)), r1, dot_up(r1, z))
     length = times(_rest(s, of_s), _rest(1.0, stretch))
     change = plus(of_s, times(plus(s, of_s), stretch))
-    of_u = enlarged(ratio(plus(moved, times(lax.abs(u), change)), length), 16, dtype, flushed=8)
+    of_u = enlarged(ratio(plus(moved, times(sizes_u, change)), length), 24, dtype, flushed=8)
     return of_s, where(clear, of_u, np.inf), where(clear, of_v, np.inf)
 
 

@@ -1,0 +1,104 @@
+"""Error bounds of eigenvalues and singular values of pairs: the theorems of `rules.spectral`, with residuals in pairs.
+
+As in `_pair_factorizations`. Distances between eigenvalues are those of pairs: high parts may agree where values are
+apart by a few units of their last place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from precjax import doubledouble as dd
+from precjax._annotated import Annotated
+from precjax._rounding import enlarged, maximum, minus, times
+from precjax.doubledouble import DD
+from precjax.doubledouble import _rotations as rotations
+from precjax.doubledouble._factorizations import mapped, symmetric, transposed
+from precjax.doubledouble._pairs import FLOOR
+from precjax.models._pair_factorizations import annotated, enclosed, evaluated, moved, residual
+from precjax.models._pair_rules import Call, PairRules, special
+from precjax.models._paired import pair
+from precjax.rules.enclosure import after, dot, identity, size
+from precjax.rules.spectral import Remainders, SingularRemainders, arranged, eigen_errors, singular_errors
+
+_FLOAT64 = np.dtype(np.float64)
+
+
+@special("eigh")
+def _eigh(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.spectral`."""
+    (matrix,), (v, d) = call.operands, call.outs
+    lower = call.eqn.params["lower"]
+    a = moved(lambda x: symmetric(x if lower else transposed(x)), matrix)
+    vectors, turned, row = annotated(v), annotated(transposed(v)), _row(d)
+    values = evaluated(model, lax.mul, vectors, annotated(_repeated(row, v)))
+    left = Remainders(
+        size(residual(model, a, values, turned)),
+        _defect(model, turned, vectors),
+        size(enclosed(evaluated(model, lambda a, v, w: lax.sub(dot(a, v), w), a, vectors, values))),
+    )
+    return list(eigen_errors(enclosed(vectors), _size(row), left, _gaps(row)))
+
+
+@special("svd")
+def _svd(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.spectral`; any vectors prove singular values."""
+    (matrix,), (s, *vectors) = call.operands, call.outs
+    u, vt = vectors or rotations.svd(_after(s, pair(matrix)), full_matrices=False, compute_uv=True)[1:]
+    factors, k = [u, transposed(vt)], s.hi.shape[-1]
+    m, n = np.shape(matrix.value)[-2:]
+    a = moved(transposed, matrix) if m < n else matrix
+    left, right = (mapped(lambda x: x[..., :k], x) for x in (factors[::-1] if m < n else factors))
+    row = _row(s)
+    remainders = _singular_remainders(model, a, left, right, row)
+    views = [enclosed(annotated(x)) for x in (left, right)]
+    errors = singular_errors(*views, _size(row), remainders, _gaps(row))
+    return arranged(errors, [x.hi for x in factors], m < n)[: len(call.outs)]
+
+
+def _after(earlier: DD, x: DD) -> DD:
+    return DD(*(after(earlier.hi, v) for v in x))
+
+
+def _singular_remainders(model: PairRules, a: Annotated, u: DD, v: DD, row: DD) -> SingularRemainders:
+    """See `rules.spectral`."""
+    left, right, turned = annotated(u), annotated(v), moved(transposed, a)
+    us, vs = (evaluated(model, lax.mul, annotated(x), annotated(_repeated(row, x))) for x in (u, v))
+    across = annotated(transposed(v))
+    rest = lambda a, x, y: lax.sub(dot(a, x), y)  # noqa: E731
+    return SingularRemainders(
+        size(residual(model, a, us, across)),
+        _defect(model, annotated(transposed(u)), left),
+        _defect(model, across, right),
+        size(enclosed(evaluated(model, rest, a, right, us))),
+        size(enclosed(evaluated(model, rest, turned, left, vs))),
+    )
+
+
+def _defect(model: PairRules, turned: Annotated, vectors: Annotated) -> Any:
+    """A bound of |I - V^T V|."""
+    return size(residual(model, Annotated(identity(turned.value.shape[-2], turned.value)), turned, vectors))
+
+
+def _row(d: DD) -> DD:
+    return mapped(lambda x: x[..., None, :], d)
+
+
+def _repeated(row: DD, like: DD) -> DD:
+    return mapped(lambda x: jnp.broadcast_to(x, like.hi.shape), row)
+
+
+def _size(x: DD) -> Any:
+    return enlarged(lax.abs(x.hi), 2, _FLOAT64)
+
+
+def _gaps(row: DD) -> Any:
+    """Lower bounds of |d_i - d_j|: element (j, i)."""
+    n = row.hi.shape[-1]
+    square = mapped(lambda x: jnp.broadcast_to(x, (*x.shape[:-2], n, n)), row)
+    distance = lax.abs(dd.sub(square, transposed(square)).hi)
+    return maximum(minus(times(distance, 1 - 2.0**-49), 4 * FLOOR), 0.0)
