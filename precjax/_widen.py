@@ -49,24 +49,10 @@ def wider(dtype: Any) -> Any:
 
 
 def needs_pairs(jaxpr: Any) -> bool:
-    """Whether the program, or anything inside it, computes in float64, so that its reference needs pairs.
-
-    Raises:
-        ValueError: if it does, and has complex numbers as well, or computes in complex128.
-    """
-    eqns = list(compat.equations(jaxpr))
-    dtypes = {dtype for aval in compat.open_jaxpr(jaxpr).in_avals if is_inexact(dtype := _dtype(aval))}
-    places = [(eqn, atom) for eqn in eqns for atom in (*eqn.invars, *eqn.outvars) if is_inexact(_dtype(atom.aval))]
-    dtypes |= {_dtype(atom.aval) for _, atom in places}
-    if all(format_of(dtype).digits <= 24 for dtype in dtypes):
-        return False
-    if any(np.issubdtype(dtype, np.complexfloating) for dtype in dtypes):
-        where = [compat.source_line(e) for e, v in places if np.issubdtype(_dtype(v.aval), np.complexfloating)]
-        raise ValueError(
-            f"complex numbers{' at ' + where[0] if where else ''} in a program of float64, whose reference is in pairs "
-            f"of real numbers. Split them into real and imaginary parts, or pass float32 and complex64 arguments"
-        )
-    return True
+    """Whether the program, or anything inside it, computes in float64 or complex128: its reference needs pairs."""
+    avals = [atom.aval for eqn in compat.equations(jaxpr) for atom in (*eqn.invars, *eqn.outvars)]
+    dtypes = {_dtype(aval) for aval in (*compat.open_jaxpr(jaxpr).in_avals, *avals)}
+    return any(is_inexact(dtype) and format_of(dtype).digits > 24 for dtype in dtypes)
 
 
 def _dtype(aval: Any) -> Any:

@@ -31,6 +31,7 @@ from precjax._registry import find, is_users
 from precjax._rounding import equal, less, never_nan, plus, times, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble._complex_primitives import of_complex
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._paired import pair
 from precjax.models.worst_case import WorstCase
@@ -55,7 +56,7 @@ class PairRules(WorstCase):
 
     def accuracy(self, name: str, dtype: Any) -> Accuracy | None:
         """The bound of the function on pairs; an uncertain exponent counts up to |y log x| = 745."""
-        bound = dd.BOUNDS.get(name)
+        bound = dd.BOUNDS.get(f"complex {name}" if jnp.issubdtype(dtype, jnp.complexfloating) else name)
         if bound is None:
             return None
         units = bound.units + (745 * bound.argument * 2.0**106 if name == "pow" else 0)
@@ -92,7 +93,7 @@ class Call(NamedTuple):
 
     def ask(self, model: Any, operands: Sequence[Annotated]) -> list[Any]:
         """What the rule for float64 says of other operands."""
-        return find(self.eqn.primitive.name)(model, operands, self.values, **self.eqn.params)
+        return find(self.eqn.primitive.name, of_complex(self.eqn))(model, operands, self.values, **self.eqn.params)
 
 
 def thin(x: Annotated) -> Annotated:
@@ -128,25 +129,37 @@ def pair_errors(model: PairRules, eqn: Any, operands: Sequence[Annotated], outs:
     """
     name = eqn.primitive.name
     call = Call(eqn, operands, same(operands, thin), same(operands, fat), list(map(pair, operands)), outs)
-    special = _SPECIAL.get(name)
+    special = None if of_complex(eqn) and name not in _OF_COMPLEX else _SPECIAL.get(name)
     errors = special(model, call) if special else call.ask(model, call.thin)
     return errors if name in primitives.MOVES else [_with_floor(e, x) for e, x in zip(errors, outs, strict=True)]
 
 
-def has_rule(name: str) -> bool:
+# Of complex numbers: what the rules' counts of roundings hold for, in units of `UNIT`, and what BOUNDS says more of.
+_COMPLEX = primitives.MOVES | {
+    "add", "add_any", "sub", "neg", "conj", "real", "imag", "complex", "mul", "div", "square", "abs", "sign",
+    "integer_pow", "reduce_sum", "cumsum", "dot_general", "conv_general_dilated", "eq", "ne", "convert_element_type",
+}  # fmt: skip
+
+
+def has_rule(eqn: Any) -> bool:
     """Whether there are arithmetic of pairs and bounds for it; a user's rule is about float64."""
-    rule = find(name)
-    return primitives.supports(name) and name != "polynomial" and rule is not None and not is_users(rule)
+    name, complex_ = eqn.primitive.name, of_complex(eqn)
+    rule = find(name, complex_)
+    known = primitives.supports(name) and name != "polynomial"
+    if complex_:
+        known = name in _COMPLEX and eqn.params.get("y", 0) >= 0  # a power that underflows may be divided by
+    return known and rule is not None and not is_users(rule)
 
 
 def _with_floor(error: Any, out: Any) -> Any:
     """An inexact pair may lose as much in any operation."""
     if error is None or not isinstance(out, DD):
         return error
-    return where(equal(error, 0.0), 0.0, plus(error, FLOOR))
+    return where(equal(error, 0.0), 0.0, plus(error, 2 * FLOOR if jnp.iscomplexobj(out.hi) else FLOOR))
 
 
 _SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
+_OF_COMPLEX = ("select_n", "dot_general", "conv_general_dilated")  # those that hold for moduli
 
 
 def special(*names: str) -> Callable[[Callable], Callable]:
@@ -234,12 +247,12 @@ def _dot_general(model: PairRules, call: Call) -> list[Any]:
     numbers, shape = call.eqn.params["dimension_numbers"], np.shape(call.thin[0].value)
     terms = max(math.prod(shape[i] for i in numbers[0][0]), 1)
     largest = [
-        lax.reduce_max(never_nan(lax.abs(jnp.asarray(x.value, _FLOAT64))), tuple(axes)).reshape(
+        lax.reduce_max(never_nan(lax.abs(_wide(x.value))), tuple(axes)).reshape(
             [1 if i in axes else n for i, n in enumerate(np.shape(x.value))]
         )
         for x, axes in zip(call.thin, numbers[0], strict=True)
     ]
-    lost = times(lax.dot_general(*largest, numbers, precision=lax.Precision.HIGHEST), _truncation(terms))
+    lost = times(lax.dot_general(*largest, numbers, precision=lax.Precision.HIGHEST), _truncation(call, terms))
     return [_sliced(model, call, lost)]
 
 
@@ -248,18 +261,23 @@ def _convolution(model: PairRules, call: Call) -> list[Any]:
     """And what the slices leave out: truncation K max|x| max|y|, over both arrays."""
     kernel = np.shape(call.thin[1].value)
     terms = max(math.prod(kernel[d] for d in call.eqn.params["dimension_numbers"].rhs_spec[1:]), 1)
-    largest = [jnp.max(never_nan(lax.abs(x.value)), initial=0.0) for x in call.thin]
-    return [_sliced(model, call, times(*largest, _truncation(terms)))]
+    largest = [jnp.max(never_nan(lax.abs(_wide(x.value))), initial=0.0) for x in call.thin]
+    return [_sliced(model, call, times(*largest, _truncation(call, terms)))]
 
 
-def _truncation(terms: int) -> float:
-    return dd.product_cut(terms).truncation * terms * 1.01
+def _wide(value: Any) -> Any:
+    return jnp.asarray(value) if np.iscomplexobj(value) else jnp.asarray(value, _FLOAT64)
+
+
+def _truncation(call: Call, terms: int) -> float:
+    """Of complex numbers, two products make each part."""
+    return dd.product_cut(terms).truncation * terms * (3.0 if of_complex(call.eqn) else 1.01)
 
 
 def _sliced(model: PairRules, call: Call, lost: Any) -> Any:
-    """Exact operands: the slices' sums are exact but for a rounding of the result."""
+    """Exact real operands: the slices' sums are exact but for a rounding of the result."""
     out = call.values[0]
     lost = jnp.broadcast_to(lost, out.shape)
-    if all(x.error is None for x in call.thin):
+    if all(x.error is None for x in call.thin) and not of_complex(call.eqn):
         return model.total(out, lost, flushed=4)
     return model.total(out, call.ask(model, call.thin)[0], lost, flushed=4)

@@ -21,9 +21,10 @@ from precjax._annotated import Annotated
 from precjax._facts import folded
 from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_inexact
-from precjax._widen import widen, widened
+from precjax._widen import widen, widened, wider
 from precjax.doubledouble import DD
-from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble import _complex_primitives as primitives
+from precjax.doubledouble._primitives import MOVES
 from precjax.models._widened import Widened
 
 
@@ -38,7 +39,7 @@ def pair(x: Annotated) -> Any:
     """A float as a pair; other arrays as they are."""
     if not is_inexact(dtype_of(x.value)):
         return x.value
-    high = jnp.asarray(x.value, np.float64)
+    high = jnp.asarray(x.value, wider(dtype_of(x.value)))
     return DD(high, jnp.zeros_like(high) if x.error is None else x.error.low)
 
 
@@ -69,6 +70,9 @@ class Paired(Widened):
         wide = super().given(value)
         if not is_inexact(dtype_of(wide.value)):
             return wide
+        if np.issubdtype(dtype_of(wide.value), np.complexfloating):
+            held = [dd.from_float(part(jnp.asarray(wide.value))).hi for part in (lax.real, lax.imag)]
+            return wide._replace(value=lax.complex(*held))
         return wide._replace(value=dd.from_float(wide.value).hi)
 
     def rest(self, x: Annotated) -> Any:
@@ -86,6 +90,12 @@ class Paired(Widened):
         first = lambda leaf: lax.all_gather(leaf, names)[0]  # noqa: E731
         return x if x.error is None else x._replace(value=first(x.value), error=jax.tree.map(first, x.error))
 
+    def _casted(self, x: Annotated, eqn: Any) -> tuple[Any, Any]:
+        """The low part as the high one."""
+        value, rest = super()._casted(x, eqn)
+        low = None if rest is None else rest.low
+        return value, rest if low is None else rest._replace(low=self._cast(low, eqn))
+
     def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         if not of_floats(eqn):
             return self._as_it_is(widened(eqn, operands), operands)
@@ -100,12 +110,12 @@ class Paired(Widened):
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """An equation with floats, on pairs."""
         name = eqn.primitive.name
-        if not primitives.supports(name):
+        if not primitives.supports(eqn):
             raise MissingRuleError(
                 f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}, so that a program of float64 "
                 f"has no reference there. Pass float32 arguments, or use model='certified' or model='worst_case'"
             )
-        if name in primitives.MOVES and all(x.error is None for x in operands):
+        if name in MOVES and all(x.error is None for x in operands):
             return super()._evaluated(eqn, operands)
         results = primitives.run(eqn, list(map(pair, operands)))
         return [(x.hi, Rest(x.lo)) if isinstance(x, DD) else (x, None) for x in results]

@@ -81,13 +81,16 @@ class Widened(ErrorModel, abc.ABC):
         if not repeatable(eqn):
             return []
         if is_cast(eqn):
-            return [(self._cast(operands[0].value, eqn), operands[0].error)]
+            return [self._casted(operands[0], eqn)]
         if eqn.primitive.name in FROZEN:
             return self._in_own_format(eqn, operands)
         return self._evaluated(eqn, operands)
 
     def _evaluated(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         return super().apply(widened(eqn, operands), operands)
+
+    def _casted(self, x: Annotated, eqn: Any) -> tuple[Any, Any]:
+        return self._cast(x.value, eqn), x.error
 
     def _cast(self, value: Any, eqn: Any) -> Any:
         """A real number may become complex."""

@@ -29,7 +29,7 @@ from precjax._rounding import (
 from precjax._tracked import Tracked
 from precjax._widen import widen, widened, wider
 from precjax.doubledouble import DD
-from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble import _complex_primitives as primitives
 from precjax.doubledouble._pairs import FLOOR
 from precjax.doubledouble._trigonometric import LARGEST
 from precjax.models import (  # noqa: F401  (fill the table)
@@ -160,7 +160,7 @@ class _PairedCertified(Paired, Certified):
         """A ball around the value, or around the pair that an earlier step left."""
         entered = super().enter(argument)
         low = lax.full_like(entered.value, 0) if is_inexact(dtype_of(entered.value)) else None
-        if low is None or not isinstance(argument, CertifiedTracked):
+        if low is None or np.iscomplexobj(low) or not isinstance(argument, CertifiedTracked):
             return entered._replace(error=Rest(low, entered.error))
         offset = where(lax.is_finite(argument.offset), argument.offset, 0.0)
         exact = paired_difference(argument.value, offset)
@@ -174,9 +174,7 @@ class _PairedCertified(Paired, Certified):
             return super().compare(value, reference)
         reference = self.explicit(reference)
         (low, bound), high = reference.error, reference.value
-        words = [lax.bitcast_convert_type(x, np.int64) for x in (widen(value), high, low)]
-        equal = lax.bitwise_and(lax.eq(*words[:2]), lax.eq(words[2], lax.full_like(words[2], 0)))
-        bound = plus(bound, where(equal, jnp.zeros((), _WIDE), FLOOR))
+        bound = plus(bound, where(_same_bits(widen(value), high, low), jnp.zeros((), _WIDE), FLOOR))
         return super().compare(value, reference._replace(error=Rest(low, bound)))
 
     def error(self, x: Annotated) -> Any:
@@ -216,7 +214,7 @@ class _PairedCertified(Paired, Certified):
 
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         unknown = platforms.current().reason_against(eqn.primitive.name, compat.dtypes(eqn))
-        if unknown or not has_rule(eqn.primitive.name):
+        if unknown or not has_rule(eqn):
             return self._as_it_is(widened(eqn, operands), operands)
         outs = primitives.run(eqn, list(map(pair, operands)))
         errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
@@ -224,6 +222,14 @@ class _PairedCertified(Paired, Certified):
         if eqn.primitive.name in ("sin", "cos", "tan"):
             return [_unless_large(operands[0].value, *results, *self._as_it_is(eqn, operands))]
         return results
+
+
+def _same_bits(value: Any, high: Any, low: Any) -> Any:
+    """Where nothing is left of value - high - low, part by part if complex."""
+    if jnp.iscomplexobj(value):
+        return lax.bitwise_and(*(_same_bits(*map(part, (value, high, low))) for part in (lax.real, lax.imag)))
+    value, high, low = (lax.bitcast_convert_type(x, np.int64) for x in (value, high, low))
+    return lax.bitwise_and(lax.eq(value, high), lax.eq(low, lax.full_like(low, 0)))
 
 
 def _unless_large(x: Any, near: tuple[Any, Rest], far: tuple[Any, Rest]) -> tuple[Any, Rest]:
@@ -235,7 +241,7 @@ def _unless_large(x: Any, near: tuple[Any, Rest], far: tuple[Any, Rest]) -> tupl
 def _rest(out: Any, error: Any) -> tuple[Any, Any]:
     """A result and its annotation: None where nothing is to be said."""
     if isinstance(out, DD):
-        return out.hi, Rest(out.lo, jnp.zeros_like(out.hi) if error is None else error)
+        return out.hi, Rest(out.lo, jnp.zeros(out.hi.shape) if error is None else error)
     if error is None:
         return out, None
     return out, Rest(lax.full_like(out, 0) if is_inexact(dtype_of(out)) else None, error)

@@ -14,7 +14,7 @@ from precjax._annotated import Annotated
 from precjax._rounding import dtype_of, error_dtype, is_inexact, where
 from precjax._tracked import Tracked
 from precjax._widen import FROZEN, is_cast, narrow, widen
-from precjax.doubledouble import _primitives as primitives
+from precjax.doubledouble import _complex_primitives as primitives
 from precjax.models._bare import Bare
 from precjax.models._paired import Paired, of_floats, paired_difference
 from precjax.models._widened import Widened
@@ -103,7 +103,7 @@ class _PairedShadow(Paired, Shadow):
     def supports(self, eqn: Any) -> bool:
         """What has arithmetic of pairs, and what needs none."""
         name = eqn.primitive.name
-        return is_cast(eqn) or name in FROZEN or not of_floats(eqn) or primitives.supports(name)
+        return is_cast(eqn) or name in FROZEN or not of_floats(eqn) or primitives.supports(eqn)
 
     def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
         return super()._rounded(x._replace(error=None), dtype)
@@ -128,7 +128,8 @@ def difference(value: Any, reference: Any, rest: Any = None) -> Any:
     """value - reference (- rest) in float64: 0 where both are the same infinity or NaN, inf where only one is NaN."""
     value, reference = (jnp.asarray(widen(x)) for x in (value, reference))
     if np.issubdtype(value.dtype, np.complexfloating):
-        parts = [difference(part(value), part(reference)) for part in (lax.real, lax.imag)]
+        low = jnp.zeros_like(reference) if rest is None else rest
+        parts = [difference(*map(part, (value, reference, low))) for part in (lax.real, lax.imag)]
         return lax.abs(lax.complex(*parts))
     if not is_inexact(value.dtype):
         value, reference = (x.astype(np.float64) for x in (value, reference))

@@ -180,7 +180,8 @@ def div(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     a, b = balls(model, operands, out)
     tiny = format_of(out.dtype).smallest_normal
     reciprocal = times(jnp.asarray(a.far, a.dtype), 4 * tiny)
-    numerator = plus(model.join(a.absorbed, times(magnitude(out, a.dtype), b.absorbed)), 8 * tiny)
+    lost = 8 * tiny + 16 * model.underflow(out.dtype)
+    numerator = plus(model.join(a.absorbed, times(magnitude(out, a.dtype), b.absorbed)), lost)
     near = b.nearest(1.0)
     moved = ratio(jnp.asarray(numerator, a.dtype), jnp.asarray(near, a.dtype))
     return [_unless_huge(model.total(out, moved, reciprocal, ulps=_QUOTIENT, steps=16), out)]

@@ -1,0 +1,95 @@
+"""Shadow and Certified of complex128 programs, whose references are pairs of complex numbers: judged by exact arithmetic."""
+
+import cases_complex
+import flint
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flint import acb, arb
+from test_pairs import assert_is_plain, drawn, groups, is_ball, mostly_long, together, values_of
+
+import precjax
+from precjax import track
+from precjax.testing import _sample, assert_encloses, exact
+
+# Factorizations of complex matrices have no arithmetic of pairs.
+CASES = [
+    c for c in cases_complex.CASES if any(f.startswith("float64") for f in c.formats) and c.name not in cases_complex.FACTORIZATIONS
+]  # fmt: skip
+# Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.
+BOUNDED = {
+    *cases_complex.PARTS, *cases_complex.BINARY, "complex sums", "complex dot", "complex dot with real", "complex conv", "complex moves",
+    "complex loop",
+} - {"complex angle", "complex z**3"}  # fmt: skip
+DRAWS = [(0.0, "zero"), (0.9, "zero"), (0.5, "relative")]
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def number(x):
+    return acb(complex(x).real, complex(x).imag)
+
+
+def assert_observed(value, error, truth, name):
+    """The modulus of the error is the exact one to a hundredth, or to the reach of pairs."""
+    with flint.ctx.workprec(2000):
+        for v, e, t in zip(*map(np.ravel, (value, error, truth)), strict=True):
+            if isinstance(t, arb | acb | flint.fmpq) and np.isfinite(v) and acb(t).is_finite():
+                deviation = abs(number(v) - acb(t).mid())
+                assert (
+                    abs(abs(arb(float(e))) - deviation) <= deviation / 100 + abs(acb(t).mid()) * 2.0**-95 + 2.0**-1000
+                ), name
+
+
+@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 9))
+def test_shadow(cases):
+    inputs = [values_of(drawn(case, 0.0, "zero", 0)) for case in cases]
+    value, error = track(together(cases), model="shadow")(inputs)
+    for case, args, v, e in zip(cases, inputs, value, error, strict=True):
+        for leaves in zip(*map(jax.tree.leaves, (v, e, exact(case.f, *args))), strict=True):
+            assert_observed(*leaves, case.name)
+
+
+def corner(balls, seed):
+    errors = jax.tree.map(lambda x: x.error if is_ball(x) else np.zeros(np.shape(x)), balls, is_leaf=is_ball)
+    return _sample(values_of(balls), errors, 1, np.random.default_rng(seed))[:2][-1]
+
+
+@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 9))
+def test_certified(cases):
+    tracked = track(together(cases), model="certified")
+    for draw, (hardness, pattern) in enumerate(DRAWS):
+        inputs = [drawn(case, hardness, pattern, draw) for case in cases]
+        values = values_of(inputs)
+        out = tracked(inputs)
+        assert_is_plain(together(cases), out, values)
+        for case, balls, args, value, error in zip(cases, inputs, values, *out, strict=True):
+            points = [None, corner(balls, draw)]
+            tightness = [assert_encloses((value, error), exact(case.f, *args, at=at), case.name) for at in points][0]
+            counted = tightness[np.isfinite(tightness)]
+            assert draw or case.name not in BOUNDED or not counted.size or np.median(counted) < 1.05, case.name
+
+
+def test_state_is_carried():
+    """A certified complex state keeps its bound, step after step."""
+    step = track(lambda z: z * (0.6 + 0.8j) + 0.1, model="certified")
+    state, exact_state = step(1.0 + 0.5j), acb(1, 0.5)
+    for _ in range(5):
+        state = step(state)
+    with flint.ctx.workprec(300):
+        for _ in range(6):
+            exact_state = exact_state * number(0.6 + 0.8j) + arb(0.1)
+        assert abs(number(state.value) - exact_state) <= arb(float(state.error))
+    assert float(state.error) < 1e-14
+
+
+def test_what_lacks_pairs_is_named():
+    with pytest.raises(precjax.MissingRuleError, match="no arithmetic of pairs for 'eigh'"):
+        track(jnp.linalg.eigh, model="shadow")(jnp.eye(2) * (1 + 0j))
+    value, error = track(jnp.linalg.eigvalsh, model="certified")(jnp.eye(2) * (1 + 0j))
+    assert np.all(np.abs(value - 1) <= error) and np.all(error < 1e-14)
