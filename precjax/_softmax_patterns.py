@@ -126,17 +126,20 @@ def _masked_exponent(terms: Annotated) -> tuple[Annotated, Shifted] | None:
     What is masked is exp(x - m) as well, 0, unless all of it is masked. The program has no x - m; it is made here.
     """
     outer = masked(terms)
-    exponent = outer.kept.origin.operands[0] if outer is not None and made_by(outer.kept, "exp") else None
-    if exponent is None or outer.constant != 0.0 or not made_by(exponent, "sub"):
+    if outer is None or outer.constant != 0.0 or not made_by(outer.kept, "exp"):
+        return None
+    exponent = outer.kept.origin.operands[0]
+    if not made_by(exponent, "sub"):
         return None
     y, largest = exponent.origin.operands
     source = chain_of(largest, before_move)[-1]
-    x = uncast(source.origin.operands[0]) if made_by(source, "reduce_max") else None
-    inner = None if x is None else masked(x)
-    if inner is None or inner.constant != -math.inf or inner.kept is not y or not alike(outer, inner):
+    if not made_by(source, "reduce_max"):
         return None
-    axes = reduced_along(largest, "reduce_max", x)
-    return None if axes is None else (_lost(exponent, x), Shifted(x, axes))
+    x = uncast(source.origin.operands[0])
+    inner, axes = masked(x), reduced_along(largest, "reduce_max", x)
+    if inner is None or axes is None or inner.constant != -math.inf or inner.kept is not y or not alike(outer, inner):
+        return None
+    return _lost(exponent, x), Shifted(x, axes)
 
 
 def _lost(exponent: Annotated, x: Annotated) -> Annotated:
