@@ -226,6 +226,7 @@ FAULTS = {
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "_signs_certain"), taken_for_granted(orthogonal._signs_certain), ("qr", "complex qr")),
+    "a tenth of what moves a right factor": Fault((orthogonal, "_of_right_factor"), lambda *args, f=orthogonal._of_right_factor: f(*args) / 10, ("qr", "complex qr")),
     "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
     "order of complex numbers taken as certain": Fault((complex_ordering, "_diameter"), lambda x, joined, dimension, dtype: jnp.zeros(x.shape, dtype), ("complex sort", "complex payload")),
     "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),

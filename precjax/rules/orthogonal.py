@@ -5,6 +5,11 @@ triangular (`cholesky.factor_of_one_plus`), so R* = (I + K)^H R and Q* = C (I + 
 on the diagonal, which is real. The exact reflections choose these signs where the real part of the first element of
 every column that they reflect is certain not to be 0: a reflection I - tau v v^H of x has re tau = 1 + |re x_1| / |x|.
 
+Theorem: let low(Z) be the elements below the diagonal and half of it, B = A* - Q R, D = C - Q = B R^-1, X = Q^H D and
+F = Q^H Q - I. As K^H = low(E - K K^H)^H and low(Z)^H = Z - low(Z) for Hermitian Z, and as X R = Q^H B and D R = B,
+    R* - R = K^H R = low(F)^H R + Q^H B + (low(X)^H - low(X)) R + D^H B - low(D^H D) R - K (K^H R) + low(K K^H) R.
+Here no column of R^-1 meets a row of R from its own on, which would multiply errors by the condition of A.
+
 Theorem (Schreiber and Van Loan 1989): the product of the reflections I - tau_i v_i v_i^H is I - V T V^H, where
 (I + D N) T = D, D = diag(tau), N the strictly upper triangle of V^H V.
 
@@ -39,6 +44,7 @@ from precjax.rules.enclosure import (
     highest,
     identity,
     middle,
+    on_diagonal,
     product,
     size,
     solution_error,
@@ -89,16 +95,33 @@ def _orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, k: int) -> tup
     """|C - Q| <= |A* - Q R| |R^-1| = D, and E = Q^H Q - I + Q^H (C - Q) + (C - Q)^H Q + (C - Q)^H (C - Q)."""
     square = Enclosure(jnp.triu(r.mid[..., :k]))
     first, rest = a.map(lambda x: x[..., :k]), a.map(lambda x: x[..., k:])
-    off = dot_up(size(difference(first, product(q, square))), triangular_inverse_size(square, lower=False))
-    side = dot_up(lax.abs(transposed(q.mid)), off)
-    e = enlarged(plus(defect(q.h, q), side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
+    residual = size(difference(first, product(q, square)))
+    off = dot_up(residual, triangular_inverse_size(square, lower=False))
+    skew, side = defect(q.h, q), dot_up(lax.abs(transposed(q.mid)), off)
+    e = enlarged(plus(skew, side, transposed(side), dot_up(transposed(off), off)), 4, off.dtype)
     moved = factor_of_one_plus(e)
     inverse = transposed(amplified(moved, moved, triangular_weights(lower=True)(moved)))
     of_q = enlarged(plus(off, dot_up(plus(lax.abs(q.mid), off), inverse)), 4, off.dtype)
-    of_r = dot_up(transposed(moved), lax.abs(square.mid))
+    of_r = _of_right_factor(q.mid, square.mid, residual, off, side, skew, moved)
     missing = size(difference(product(q.h, rest), Enclosure(r.mid[..., k:])))
     of_rest = enlarged(plus(missing, dot_up(transposed(of_q), size(rest))), 2, off.dtype)
     return of_q, jnp.concatenate([of_r, of_rest], -1)
+
+
+def _of_right_factor(q: Any, r: Any, residual: Any, off: Any, side: Any, skew: Any, moved: Any) -> Any:
+    """|K^H R|, by |K| |R|, or by the third theorem."""
+    plain = dot_up(transposed(moved), lax.abs(r))
+    turned = _lower_half(side) if jnp.iscomplexobj(q) else jnp.tril(side, -1)
+    squares = _lower_half(plus(dot_up(transposed(off), off), dot_up(moved, transposed(moved))))
+    weights = plus(transposed(_lower_half(transposed(skew))), turned, transposed(turned), squares)
+    terms = dot_up(lax.abs(transposed(q)), residual), dot_up(transposed(off), residual), dot_up(moved, plain)
+    split = enlarged(plus(dot_up(enlarged(weights, 4, off.dtype), lax.abs(r)), *terms), 4, off.dtype)
+    return minimum(split, plain)
+
+
+def _lower_half(x: Any) -> Any:
+    """The elements below the diagonal, and half of it."""
+    return where(on_diagonal(x), times(x, 0.5), jnp.tril(x))
 
 
 def _signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:
