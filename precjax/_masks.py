@@ -86,10 +86,11 @@ def same(a: Annotated, b: Annotated) -> bool:
     if a is b:
         return True
     x, y = masked(a), masked(b)
-    return x is not None and y is not None and x.constant == y.constant and _alike(x, y) and x.kept is y.kept
+    return x is not None and y is not None and x.constant == y.constant and alike(x, y) and x.kept is y.kept
 
 
-def _alike(x: Masked, y: Masked) -> bool:
+def alike(x: Masked, y: Masked) -> bool:
+    """Whether both have the same mask, laid out in the same way."""
     return x.mask is y.mask and x.layout == y.layout
 
 
@@ -100,7 +101,7 @@ def before_mask(x: Annotated) -> Annotated | None:
         return None
     exponent = outer.kept.origin.operands[0]
     inner = masked(exponent.origin.operands[0]) if _made_by(exponent, "sub") else None
-    return outer.kept if inner is not None and inner.constant == -math.inf and _alike(outer, inner) else None
+    return outer.kept if inner is not None and inner.constant == -math.inf and alike(outer, inner) else None
 
 
 def _made_by(x: Annotated, name: str) -> bool:

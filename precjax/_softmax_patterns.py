@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from precjax._annotated import Annotated
-from precjax._masks import before_mask
+from precjax._annotated import Annotated, Known
+from precjax._masks import Masked, alike, before_mask, masked
 from precjax._patterns import (
+    Shifted,
     before_move,
     before_move_or_cast,
     chain_of,
@@ -23,10 +25,11 @@ from precjax._patterns import (
     meets,
     moves_of,
     part_of_sum,
+    reduced_along,
     shifted,
     uncast,
 )
-from precjax._rounding import dtype_of
+from precjax._rounding import dtype_of, equal, where
 
 
 class Softmax(NamedTuple):
@@ -98,16 +101,53 @@ def _softmax(terms: list[Annotated], total: list[Annotated], axes: tuple[int, ..
     """The softmax of terms and their sum, given the chains of moves and casts that lead to both."""
     summands = chain_of(total[-1].origin.operands[0], _before_cast_or_mask)
     exponential = terms[-1]
-    if summands[-1] is not exponential or not made_by(exponential, "exp"):
+    found = _exponent(exponential) if summands[-1] is exponential else None
+    if found is None or found[1].axes != axes:
         return None
-    exponent = exponential.origin.operands[0]
-    shift = shifted(exponent)
-    if shift is None or shift.axes != axes:
-        return None
+    exponent, shift = found
     passed = [*terms, *summands, *total]
     formats = frozenset(np.dtype(dtype_of(x.value)) for x in (*passed, exponent))
     casts = sum(map(is_cast, passed))
     return Softmax(exponential, exponent, shift.operand, total[-1], axes, formats, casts)
+
+
+def _exponent(terms: Annotated) -> tuple[Annotated, Shifted] | None:
+    """x - max(x), whose exponential the terms are, and what of."""
+    if not made_by(terms, "exp"):
+        return _masked_exponent(terms)
+    exponent = terms.origin.operands[0]
+    shift = shifted(exponent)
+    return None if shift is None else (exponent, shift)
+
+
+def _masked_exponent(terms: Annotated) -> tuple[Annotated, Shifted] | None:
+    """The same of where(mask, exp(y - m), 0), m the maximum of x = where(mask, y, -inf).
+
+    What is masked is exp(x - m) as well, 0, unless all of it is masked. The program has no x - m; it is made here.
+    """
+    outer = masked(terms)
+    if outer is None or outer.constant != 0.0 or not made_by(outer.kept, "exp"):
+        return None
+    exponent = outer.kept.origin.operands[0]
+    if not made_by(exponent, "sub"):
+        return None
+    y, largest = exponent.origin.operands
+    source = chain_of(largest, before_move)[-1]
+    if not made_by(source, "reduce_max"):
+        return None
+    x = uncast(source.origin.operands[0])
+    inner, axes = masked(x), reduced_along(largest, "reduce_max", x)
+    if inner is None or axes is None or inner.constant != -math.inf or inner.kept is not y or not alike(outer, inner):
+        return None
+    return _lost(exponent, x), Shifted(x, axes)
+
+
+def _lost(exponent: Annotated, x: Annotated) -> Annotated:
+    """The exponent, -inf where x is."""
+    gone = equal(x.value, -math.inf)
+    error = jax.tree.map(lambda e: where(gone, 0.0, e), exponent.error)
+    known = Known(-math.inf, exponent.known.high, exponent.known.settled, True)
+    return exponent._replace(value=where(gone, -math.inf, exponent.value), error=error, known=known, norm=None)
 
 
 def softmax_gradient(a: Annotated, b: Annotated) -> SoftmaxGradient | None:
@@ -194,7 +234,8 @@ def _logarithm(x: Annotated) -> LogSumExp | None:
 def log_sum_exp_gradient(a: Annotated, b: Annotated) -> LogSumExpGradient | None:
     """Whether a b is the gradient of log(sum(exp(x)))."""
     for factor, terms in ((a, b), (b, a)):
-        chain = chain_of(factor, _before_signed)
+        mask = _cleared(factor)
+        chain = chain_of(factor if mask is None else mask.kept, _before_signed)
         if not made_by(chain[-1], "div") or not made_by(uncast(terms), "exp"):
             continue
         cotangent, divisor = chain[-1].origin.operands
@@ -202,10 +243,27 @@ def log_sum_exp_gradient(a: Annotated, b: Annotated) -> LogSumExpGradient | None
         if not made_by(total[-1], "reduce_sum"):
             continue
         axes = tuple(total[-1].origin.eqn.params["axes"])
-        found = _softmax(chain_of(terms, _before_cast), [*chain, *total], axes)
+        summands = _summands(terms, total[-1], mask)
+        found = None if summands is None else _softmax(summands, [*chain, *total], axes)
         if found is not None and meets([*chain, *total], axes, np.shape(terms.value)):
             return LogSumExpGradient(found, cotangent, chain[-1], moves_of(chain))
     return None
+
+
+def _cleared(x: Annotated) -> Masked | None:
+    """Whether x is where(mask, y, 0), and y is not laid out anew."""
+    found = masked(x)
+    return found if found is not None and found.constant == 0.0 and not found.layout[1] else None
+
+
+def _summands(terms: Annotated, total: Annotated, mask: Masked | None) -> list[Annotated] | None:
+    """The terms and what they are casts of, and what a mask leaves of them: None if the other factor has another."""
+    chain = chain_of(terms, _before_cast)
+    if mask is None:
+        return chain
+    left = chain_of(total.origin.operands[0], _before_cast)[-1]
+    outer = _cleared(left)
+    return [*chain, left] if outer is not None and outer.kept is chain[-1] and alike(outer, mask) else None
 
 
 def _before_cast(x: Annotated) -> Annotated | None:

@@ -21,6 +21,7 @@ REDUCTIONS = {
     "reduce_sum of all": lambda x: lax.reduce_sum(x, (0, 1)),
     "reduce_sum of two": lambda x: lax.reduce_sum(x[:, :2], (1,)),
     "reduce_sum of none": lambda x: lax.reduce_sum(x[:, :1], (1,)),
+    "reduce_sum of nothing": lambda x: lax.reduce_sum(x[:, :0], (1,)),
     "jnp.sum": lambda x: jnp.sum(x, axis=0),
     "mean": lambda x: jnp.mean(x, axis=1),
     "reduce_max": lambda x: lax.reduce_max(x, (1,)),

@@ -56,6 +56,19 @@ def exponentials_of_two_masks(x):
     return terms / jnp.where(MASK[:, ::-1], terms, 0.0).sum(-1, keepdims=True)
 
 
+def log_sum_of_two_masks(x):
+    """No log-sum-exp: what is summed are other terms than those of which the largest is taken."""
+    largest = jnp.where(MASK, x, -jnp.inf).max(-1, keepdims=True)
+    terms = jnp.where(MASK[:, ::-1], jnp.exp(x - largest), 0.0)
+    return jnp.log(terms.sum(-1, keepdims=True)) + largest
+
+
+def exponentials_of_a_mask_and_none(x):
+    """The gradient of no log-sum-exp: the mask is not that of the sum, and in doubt."""
+    terms = jnp.exp(x - x.max(-1, keepdims=True))
+    return jnp.where(x > 0.5, jnp.broadcast_to(1 / terms.sum(-1, keepdims=True), x.shape), 0.0) * terms
+
+
 SQUARE = {
     "softmax": lambda x: jax.nn.softmax(x, axis=-1),
     "softmax over rows": lambda x: jax.nn.softmax(x, axis=0),
@@ -68,6 +81,12 @@ SQUARE = {
     "log_softmax": lambda x: jax.nn.log_softmax(x, axis=-1),
     "log_softmax masked by finfo.min": masked(jax.nn.log_softmax, None),
     "logsumexp": lambda x: jax.nn.logsumexp(x, axis=1),
+    "logsumexp with where": lambda x: jax.nn.logsumexp(x, axis=1, where=jnp.asarray(MASK)),
+    "logsumexp where x > 0.5": lambda x: jax.nn.logsumexp(x, axis=1, where=x > 0.5),
+    "gradient of logsumexp with where": jax.grad(lambda x: (jax.nn.logsumexp(x, axis=1, where=jnp.asarray(MASK)) ** 2).sum()),
+    "gradient of logsumexp where x > 0.5": jax.grad(lambda x: (jax.nn.logsumexp(x.at[:, 0].set(1), axis=1, where=x.at[:, 0].set(1) > 0.5) ** 2).sum()),
+    "log of a sum of two masks": log_sum_of_two_masks,
+    "exponentials of a mask and none": exponentials_of_a_mask_and_none,
     "logsumexp masked by -inf": masked(lambda x: jax.nn.logsumexp(x, axis=1), -np.inf),
     "softmax of narrow exponentials": softmax_of_narrow_exponentials,
     "softmax by hand": lambda x: jnp.exp(x) / jnp.exp(x).sum(-1, keepdims=True),
@@ -97,12 +116,12 @@ SQUARE = {
     "jvp of silu": lambda x: jax.jvp(jax.nn.silu, (x,), (x * 2,)),
 }
 FORMATS = {
-    "exponentials of two masks": ("float32",),
+    **dict.fromkeys(("exponentials of two masks", "log of a sum of two masks", "exponentials of a mask and none"), ("float32",)),
     **dict.fromkeys(("softmax with where", "log_softmax", "layer norm of moments", "gradient of gelu"), (*FULL, "bfloat16")),
     "softmax of narrow exponentials": ("bfloat16", "float16"),
     **dict.fromkeys(("softmax masked by -inf", "softmax masked by finfo.min", "logsumexp", "rms norm", "cross entropy"), FLOATS),
 }
-LOOSE = {"gradient of max", "softmax by hand", "exponentials of two masks"}
+LOOSE = {"gradient of max", "log of a sum of two masks", "softmax by hand", "exponentials of two masks", "logsumexp where x > 0.5", "gradient of logsumexp where x > 0.5"}
 
 
 def adam(g, m, v, w):

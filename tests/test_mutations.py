@@ -17,7 +17,7 @@ from jax import lax
 
 import precjax
 from precjax import _jax_compat as compat
-from precjax import _masks
+from precjax import _masks, _softmax_patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
@@ -211,7 +211,9 @@ FAULTS = {
     "terms of an exponent taken as exact": Fault((incomplete, "gamma_rounding"), lambda model, found, a, x: jnp.full_like(a.low, found.unit), ("igammac",)),
     "first term of zeta only": Fault((zeta, "_slope_in_q"), lambda x, q: zeta._power(q.low, x.low + 1, x.high + 1, x.high), ("zeta",)),
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
-    "patterns: masks taken for each other": Fault((_masks, "_alike"), lambda x, y: True, ("exponentials of two masks",)),
+    "patterns: masks taken for each other": Fault((_masks, "alike"), lambda x, y: True, ("exponentials of two masks",)),
+    "patterns: terms of another mask": Fault((_softmax_patterns, "alike"), lambda x, y: True, ("log of a sum of two masks",)),
+    "patterns: the mask of a gradient taken for one of its sum": Fault((_softmax_patterns, "_summands"), lambda terms, total, mask: [terms], ("exponentials of a mask and none",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain_pivots"), lambda smaller, exact: jnp.full(smaller.shape[:-2], smaller.shape[-1]), ("lu",)),
     "order of rows after a pivot in doubt taken as certain": Fault((elimination, "highest"), lambda x, axis: jnp.zeros_like(x[..., :1, :]), ("lu with a pivot in doubt",)),
@@ -224,6 +226,7 @@ FAULTS = {
     "roundings of a transform dropped": Fault((fft, "_rounding"), lambda model, out, n, row: 0.0, ("irfft",)),
     "additions to a ref forgotten": Fault((compat, "without_refs"), without_additions, ("ref",)),
     "signs of reflections taken as certain": Fault((orthogonal, "signs_certain"), taken_for_granted(orthogonal.signs_certain), ("qr", "complex qr")),
+    "a tenth of what moves a right factor": Fault((orthogonal, "_of_right_factor"), lambda *args, f=orthogonal._of_right_factor: f(*args) / 10, ("qr", "complex qr")),
     "complex pivots compared by their moduli": Fault((elimination, "less_in_parts"), elimination.less_than_pivot, ("complex lu",)),
     "order of complex numbers taken as certain": Fault((complex_ordering, "_diameter"), lambda x, joined, dimension, dtype: jnp.zeros(x.shape, dtype), ("complex sort", "complex payload")),
     "candidates only where real parts are equal": Fault((complex_ordering, "_REACH"), 0.0, ("complex extremes", "complex sort with payload")),

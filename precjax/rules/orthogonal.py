@@ -5,6 +5,11 @@ triangular (`cholesky.factor_of_one_plus`), so R* = (I + K)^H R and Q* = C (I + 
 on the diagonal, which is real. The exact reflections choose these signs where the real part of the first element of
 every column that they reflect is certain not to be 0: a reflection I - tau v v^H of x has re tau = 1 + |re x_1| / |x|.
 
+Theorem: let low(Z) be the elements below the diagonal and half of it, B = A* - Q R, D = C - Q = B R^-1, X = Q^H D and
+F = Q^H Q - I. As K^H = low(E - K K^H)^H and low(Z)^H = Z - low(Z) for Hermitian Z, and as X R = Q^H B and D R = B,
+    R* - R = K^H R = low(F)^H R + Q^H B + (low(X)^H - low(X)) R + D^H B - low(D^H D) R - K (K^H R) + low(K K^H) R.
+Here no column of R^-1 meets a row of R from its own on, which would multiply errors by the condition of A.
+
 Theorem (Schreiber and Van Loan 1989): the product of the reflections I - tau_i v_i v_i^H is I - V T V^H, where
 (I + D N) T = D, D = diag(tau), N the strictly upper triangle of V^H V.
 
@@ -39,6 +44,7 @@ from precjax.rules.enclosure import (
     highest,
     identity,
     middle,
+    on_diagonal,
     product,
     size,
     solution_error,
@@ -131,9 +137,25 @@ def orthogonal_factors(a: Enclosure, q: Enclosure, r: Enclosure, left: Remainder
     moved = factor_of_one_plus(e)
     inverse = transposed(amplified(moved, moved, triangular_weights(lower=True)(moved)))
     of_q = enlarged(plus(off, dot_up(plus(size(q), off), inverse)), 4, off.dtype)
-    of_r = dot_up(transposed(moved), size(square))
+    of_r = _of_right_factor(q, square, left, off, side, moved)
     of_others = enlarged(plus(left.others, dot_up(transposed(of_q), size(others))), 2, off.dtype)
     return of_q, jnp.concatenate([of_r, of_others], -1)
+
+
+def _of_right_factor(q: Enclosure, r: Enclosure, left: Remainders, off: Any, side: Any, moved: Any) -> Any:
+    """|K^H R|, by |K| |R|, or by the third theorem."""
+    plain = dot_up(transposed(moved), size(r))
+    turned = _lower_half(side) if jnp.iscomplexobj(q.mid) else jnp.tril(side, -1)
+    squares = _lower_half(plus(dot_up(transposed(off), off), dot_up(moved, transposed(moved))))
+    weights = plus(transposed(_lower_half(transposed(left.off))), turned, transposed(turned), squares)
+    terms = dot_up(transposed(size(q)), left.first), dot_up(transposed(off), left.first), dot_up(moved, plain)
+    split = enlarged(plus(dot_up(enlarged(weights, 4, off.dtype), size(r)), *terms), 4, off.dtype)
+    return minimum(split, plain)
+
+
+def _lower_half(x: Any) -> Any:
+    """The elements below the diagonal, and half of it."""
+    return where(on_diagonal(x), times(x, 0.5), jnp.tril(x))
 
 
 def signs_certain(a: Enclosure, q: Any, of_q: Any) -> Any:

@@ -71,9 +71,9 @@ def summed(
 def reduce_sum(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, axes: Any) -> list[Any]:
     """Any order."""
     out, axes = outs[0], tuple(axes)
-    terms = max(math.prod(operands[0].value.shape[a] for a in axes), 1)
-    if terms == 1:
-        return [None if operands[0].error is None else lax.reshape(operands[0].error, out.shape)]
+    terms = math.prod(operands[0].value.shape[a] for a in axes)
+    if terms <= 1:  # a sum of nothing is 0
+        return [None if operands[0].error is None or not terms else lax.reshape(operands[0].error, out.shape)]
     if not is_inexact(out.dtype):
         return [combine_integers(model, operands, out, lambda e: lax.reduce_sum(e, axes))]
     x = model.ball(operands[0], error_dtype(out.dtype))
