@@ -33,6 +33,7 @@ from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._pairs import FLOOR
 from precjax.doubledouble._trigonometric import LARGEST
 from precjax.models import _pair_decisions, _pair_factorizations, _pair_reflections, _pair_spectral  # noqa: F401
+from precjax.models._pair_least_squares import THEOREMS
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
@@ -69,7 +70,7 @@ class Certified(Widened, WorstCase):
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
         are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
-        pairs (erf, lgamma, QR, eigenvalues, sines beyond 2**30) is done in float64 in the reference too: still a bound,
+        pairs (erf, lgamma, `eig`, sines beyond 2**30) is done in float64 in the reference too: still a bound,
         but as large as there.
 
     Raises:
@@ -193,6 +194,18 @@ class _PairedCertified(Paired, Certified):
             return x
         x = self.explicit(x)
         return x._replace(error=Rest(x.error.low, WorstCase.forget(self, thin(x), where_).error))
+
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """By the theorem of that name, with residuals in pairs, if there is one."""
+        theorem = THEOREMS.get(name)
+        explicit = [self.explicit(x) for x in results] if theorem else results
+        errors = theorem(self._worst_case(PairRules), operands, explicit) if theorem else None
+        if errors is None:
+            return results
+        judged = [x._replace(error=Rest(x.error.low, e)) for x, e in zip(explicit, errors, strict=False)]
+        return [*judged, *results[len(errors) :]]
 
     def _worst_case(self, kind: type[WorstCase]) -> WorstCase:
         return kind(contraction=self.contraction, missing=self.missing, strict=self.strict)

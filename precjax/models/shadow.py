@@ -46,7 +46,7 @@ class Shadow(Widened, Bare):
     Raises:
         ValueError: if strict is set; when called, if the program computes in float64 and with complex numbers.
         MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (erf, lgamma,
-            QR, eigenvalues and singular values).
+            eigenvalues of general matrices).
 
     Example:
         >>> import jax.numpy as jnp, precjax
