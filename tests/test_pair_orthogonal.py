@@ -163,6 +163,17 @@ def unseen(original):
 
 
 QR, SVD = "QR, ill-conditioned", "svd, ill-conditioned"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+@pytest.mark.parametrize("model", ["shadow", "certified", "worst_case"])
+def test_matrices_without_elements(shape, model):
+    for f in (jnp.linalg.qr, jnp.linalg.svd):
+        value, error = track(f, model=model)(np.zeros(shape))
+        assert jax.tree.map(np.shape, value) == jax.tree.map(np.shape, error)
+
+
 FAULTS = {
     "residual of QR not looked at": (_pair_reflections, "residual", unseen, QR),
     "less than what moves Q and R": (_pair_reflections, "qr_errors", smaller, QR),

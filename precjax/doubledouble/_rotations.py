@@ -38,7 +38,9 @@ _SMALL = 2.0**-98  # a cosine that some roundings of pairs may leave
 def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
     """As `lax.linalg.eigh`: unit vectors with the signs that float64 gives them, values in ascending order."""
     a = symmetric(a if lower else transposed(a))
-    near, _ = lax.linalg.eigh(a.hi, symmetrize_input=False)
+    near, none = lax.linalg.eigh(a.hi, symmetrize_input=False)
+    if not a.hi.size:
+        return from_float(near), from_float(none)
     unit = _unit(a)
     a = scaled(a, -unit)
     norm = jnp.max(jnp.sum(lax.abs(a.hi), axis=-1, keepdims=True), axis=-2, keepdims=True, initial=0.5)
@@ -53,7 +55,9 @@ def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
 def svd(a: DD, full_matrices: bool, compute_uv: bool) -> tuple[DD, ...]:
     """As `lax.linalg.svd`: right vectors of a tall matrix, left ones of a wide one, have the signs of float64."""
     wide = a.hi.shape[-2] < a.hi.shape[-1]
-    u, _, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
+    u, none, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
+    if not a.hi.size:
+        return tuple(map(from_float, (none, u, vt) if compute_uv else (none,)))
     near = u, jnp.swapaxes(vt, -1, -2)
     s, *factors = _singular(transposed(a), *near[::-1]) if wide else _singular(a, *near)
     u, v = reversed(factors) if wide else factors
