@@ -115,7 +115,8 @@ def _stacked(x: DD, y: DD) -> DD:
 
 def _signed(like: Any, v: DD, *others: DD) -> list[DD]:
     """Columns of vectors, and of what belongs to them, with the signs that are nearer to other vectors."""
-    opposite = jnp.sum(v.hi * like, axis=-2, keepdims=True) < 0
+    # Where the product is nearly 0, hi and lo must still change their signs together.
+    opposite = from_float(jnp.sum(v.hi * like, axis=-2, keepdims=True)).hi < 0
     return [arithmetic.select(opposite, arithmetic.neg(x), x) for x in (v, *others)]
 
 
