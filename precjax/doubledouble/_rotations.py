@@ -16,8 +16,6 @@ References:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -80,7 +78,7 @@ def _orthogonalized(a: DD, near: Any) -> tuple[DD, DD]:
     m, n = a.hi.shape[-2:]
     v = _orthogonal(from_float(near))
     columns = mapped(lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, n % 2)]), _stacked(dot(a, v), v))
-    turned = _swept(functools.partial(_round, m), columns)
+    turned = _swept(columns, m)
     return mapped(lambda x: x[..., :m, :n], turned), mapped(lambda x: x[..., m:, :n], turned)
 
 
@@ -120,12 +118,12 @@ def _signed(like: Any, v: DD, *others: DD) -> list[DD]:
     return [arithmetic.select(opposite, arithmetic.neg(x), x) for x in (v, *others)]
 
 
-def _swept(one_round: Callable[[DD], tuple[DD, Any]], x: DD) -> DD:
+def _swept(x: DD, m: int) -> DD:
     """Sweeps until nothing turns any more."""
     n = x.hi.shape[-1]
 
     def following(_: int, state: tuple[DD, Any]) -> tuple[DD, Any]:
-        x, off = one_round(state[0])
+        x, off = _round(state[0], m)
         return x, jnp.maximum(state[1], jnp.max(off))
 
     def sweep(state: tuple[DD, Any, Any]) -> tuple[DD, Any, Any]:
@@ -135,7 +133,7 @@ def _swept(one_round: Callable[[DD], tuple[DD, Any]], x: DD) -> DD:
     return lax.while_loop(lambda state: (state[1] > _SMALL) & (state[2] < _SWEEPS), sweep, start)[0]
 
 
-def _round(m: int, x: DD) -> tuple[DD, Any]:
+def _round(x: DD, m: int) -> tuple[DD, Any]:
     """Columns turn that in their first m rows are to be orthogonal; how far they are from it, as a cosine."""
     half = x.hi.shape[-1] // 2
     first, second = mapped(lambda v: v[..., :half], x), mapped(lambda v: v[..., half:], x)
