@@ -1,4 +1,4 @@
-"""Orthogonal factors of float64 programs: references in pairs, against their own bounds and exact results."""
+"""Orthogonal factors and spectra of float64 programs: references in pairs, against their own bounds and exact results."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases_linalg import eigh, svd
 from jax.lax import linalg
 from test_pair_bounds import assert_bounded, reference
 
 from precjax import Tracked, track
 from precjax._interpreter import _TRANSFORMED
-from precjax.doubledouble import _reflections
-from precjax.models import _pair_reflections
+from precjax.doubledouble import _reflections, _rotations
+from precjax.models import _pair_least_squares, _pair_reflections, _pair_spectral
 from precjax.rules.enclosure import Enclosure
 from precjax.testing import assert_encloses, exact
 
@@ -31,6 +32,10 @@ GRADED = RANDOM.normal(size=(5, 5)) * 10.0 ** -np.arange(0, 15, 3)
 
 def hilbert(n):
     return 1 / (np.arange(n)[:, None] + np.arange(n) + 1.0)
+
+
+def symmetric(a):
+    return (a + np.swapaxes(a, -1, -2)) / 2
 
 
 class Program(NamedTuple):
@@ -68,66 +73,146 @@ PROGRAMS = {
     "product of reflections": Program(q_of, (TALL,), (1e-27,)),
     "reflected": Program(reflected(True, True), (TALL, RANDOM.normal(size=(5, 2))), (1e-27,)),
     "reflected from the right": Program(reflected(False, False), (TALL, RANDOM.normal(size=(2, 5))), (1e-27,)),
+    "eigh": Program(eigh, (symmetric(SQUARES),), (1e-28, 1e-28)),
+    "eigh, ill-conditioned": Program(eigh, (hilbert(6),), (1e-28, 1e-24)),
+    "eigh, apart beyond float64": Program(eigh, (np.array([[1.0, 1e-20], [1e-20, 1.0]]),), (1e-28, 1e-9)),
+    "eigh, graded": Program(eigh, (GRADED.T @ GRADED,), (1e-28, 2.0)),
+    "eigh, of one": Program(eigh, (np.array([[-2.5]]),), (1e-28, 1e-28)),
+    "eigenvalues": Program(jnp.linalg.eigvalsh, (symmetric(SQUARES[0]),), (1e-28,)),
+    "svd": Program(svd, (SQUARES,), (1e-27, 1e-27, 1e-27)),
+    "svd, tall": Program(svd, (TALL,), (1e-27, 1e-27, 1e-27)),
+    "svd, flat": Program(svd, (FLAT,), (1e-27, 1e-27, 1e-27)),
+    "svd, ill-conditioned": Program(svd, (hilbert(6),), (1e-22, 1e-27, 1e-22)),
+    "svd, graded": Program(svd, (GRADED,), (1e-14, 1e-27, 1e-14)),
+    "pseudoinverse": Program(jnp.linalg.pinv, (np.linalg.qr(TALL)[0],), (1e-28,)),
+    "singular values": Program(lambda a: jnp.linalg.svd(a, compute_uv=False), (hilbert(8),), (1e-28,)),
 }
-SHORT = ("QR, ill-conditioned",)
+SHORT = ("QR, ill-conditioned", "svd, ill-conditioned")
+CLOSE = "eigh, apart beyond float64"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n not in SHORT)) for n in PROGRAMS])
-def test_references_lie_within_their_bounds(name):
+ROWS = [
+    pytest.param(name, exactly, marks=[pytest.mark.long] * (name not in SHORT or not exactly))
+    for name in PROGRAMS
+    for exactly in (True, False)
+]
+
+
+@pytest.mark.parametrize("name, exactly", ROWS)
+def test_references_lie_within_their_bounds(name, exactly):
     """Exact matrices, and matrices with errors of one in 2**80, which no high part shows."""
     f, arrays, largest = PROGRAMS[name]
-    truth = exact(f, *arrays, precision=1024)
-    for args in (arrays, [Tracked(x, np.ldexp(np.abs(x), -80)) for x in arrays]):
-        results = reference(f, args)(list(args))
-        assert_bounded(results, [truth])
-        for (_, bounds), limit in zip(results, largest, strict=True):
-            assert np.all(bounds <= (limit if args is arrays or limit > 1 else 1e7 * limit)), bounds
+    args = list(arrays) if exactly else [Tracked(x, np.ldexp(np.abs(x), -80)) for x in arrays]
+    results = reference(f, args)(args)
+    assert_bounded(results, [exact(f, *arrays, precision=1024)])
+    for (_, bounds), limit in zip(results, largest, strict=True):
+        assert not exactly or np.all(bounds <= limit), bounds
+
+
+def made_of_them(a, h, b):
+    """What JAX makes of the singular values and vectors."""
+    numbers = jnp.linalg.norm(a, ord=2), jnp.linalg.norm(a, ord="nuc"), jnp.linalg.cond(h), jnp.linalg.matrix_rank(a)
+    return numbers, jnp.linalg.pinv(a), jnp.linalg.lstsq(a, b)
+
+
+WHOLE = {
+    "QR": (lambda *matrices: list(map(jnp.linalg.qr, matrices)), (SQUARES[0], hilbert(7), hilbert(12))),
+    "eigh": (lambda *matrices: list(map(eigh, matrices)), (symmetric(SQUARES), hilbert(9), hilbert(12))),
+    "svd": (lambda *matrices: list(map(svd, matrices)), (SQUARES, TALL, hilbert(12))),
+    "what is made of them": (made_of_them, (TALL, hilbert(10), RANDOM.normal(size=(5, 2)))),
+    "of one singular value": (
+        lambda a, b: (jnp.linalg.pinv(a), jnp.linalg.lstsq(a, b)),
+        (np.linalg.qr(TALL)[0], TALL[:, :2]),
+    ),
+}
 
 
 @pytest.mark.long
-def test_certified_and_shadow_say_what_the_error_is():
-    f = lambda a, b: (jnp.linalg.qr(a), jnp.linalg.qr(b))  # noqa: E731
-    args = SQUARES[0], hilbert(7)
-    truth = exact(f, *args, precision=400)
+@pytest.mark.parametrize("name", WHOLE)
+def test_certified_and_shadow_say_what_the_error_is(name):
+    f, args = WHOLE[name]
+    truth = exact(f, *args, precision=1024)
     certified, shadow = (track(f, model=m)(*args) for m in ("certified", "shadow"))
     assert np.median(assert_encloses(certified, truth)) < 1.0001
     assert_observed(shadow, truth)
 
 
+@pytest.mark.long
+def test_where_nothing_is_unique():
+    """Ranks in doubt in float64 are none in pairs; vectors of one value are only known to be of unit length."""
+    ranks = lambda a: (jnp.linalg.matrix_rank(a), jnp.linalg.svd(a, compute_uv=False))  # noqa: E731
+    rank, values = track(ranks, model="certified")(np.outer([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])).error
+    assert rank == 0
+    assert np.all(values < 1e-14)
+    of_values, of_vectors = track(jnp.linalg.eigh, model="certified")(np.eye(3)).error
+    assert np.all(of_values < 1e-28)
+    assert np.all((of_vectors >= 1) & (of_vectors <= 2.01))
+    assert np.isnan(track(jnp.linalg.svd, model="shadow")(np.full((2, 2), np.nan)).value[1]).all()
+
+
 def assert_observed(shadow, truth, tolerance=1e-2):
-    """Errors to so much of the largest error of the array, beside a bit of pairs."""
+    """Errors to so much of the largest error of the array."""
     for value, error, x in zip(*(jax.tree.leaves(t) for t in (shadow.value, shadow.error, truth)), strict=True):
-        observed = [float(flint.arb(float(v)) - t) for v, t in zip(np.ravel(value), np.ravel(x), strict=True)]
+        observed = [
+            float(flint.arb(float(v)) - flint.arb(t)) for v, t in zip(np.ravel(value), np.ravel(x), strict=True)
+        ]
         np.testing.assert_allclose(np.ravel(error), observed, rtol=0, atol=tolerance * np.max(np.abs(observed)) + 1e-28)
 
 
+def smaller(original):
+    return lambda *args: [error * 2.0**-40 for error in original(*args)]
+
+
+def unseen(original):
+    return lambda *args: Enclosure(0 * original(*args).mid)
+
+
+QR, SVD = "QR, ill-conditioned", "svd, ill-conditioned"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+@pytest.mark.parametrize("model", ["shadow", "certified", "worst_case"])
+def test_matrices_without_elements(shape, model):
+    for f in (jnp.linalg.qr, jnp.linalg.svd):
+        value, error = track(f, model=model)(np.zeros(shape))
+        assert jax.tree.map(np.shape, value) == jax.tree.map(np.shape, error)
+
+
 FAULTS = {
-    "residual not looked at": (
-        _pair_reflections,
-        "residual",
-        lambda original: lambda *args: Enclosure(0 * original(*args).mid),
-    ),
-    "less than what moves the factors": (
-        _pair_reflections,
-        "qr_errors",
-        lambda original: lambda *args: [e * 2.0**-40 for e in original(*args)],
-    ),
+    "residual of QR not looked at": (_pair_reflections, "residual", unseen, QR),
+    "less than what moves Q and R": (_pair_reflections, "qr_errors", smaller, QR),
     "a wrong sign": (
         _reflections,
         "_reflected",
-        lambda original: lambda c, v, tau: original(c, v, _reflections.arithmetic.neg(tau)),
+        lambda f: lambda c, v, tau: f(c, v, _reflections.arithmetic.neg(tau)),
+        QR,
     ),
+    "remainders of svd not looked at": (
+        _pair_spectral,
+        "_singular_remainders",
+        lambda f: lambda *args: f(*args)._replace(left=0 * f(*args).left, right=0 * f(*args).right),
+        SVD,
+    ),
+    "less than what moves vectors": (_pair_spectral, "singular_errors", smaller, SVD),
+    "less than what moves a pseudoinverse": (
+        _pair_least_squares,
+        "_moved",
+        lambda f: lambda *args: f(*args) * 2.0**-40,
+        "pseudoinverse",
+    ),
+    "values too far apart": (_pair_spectral, "_gaps", lambda f: lambda row: f(row) * 2.0**40, CLOSE),
+    "distances of high parts": (_pair_spectral, "_gaps", lambda f: lambda row: f(row._replace(lo=0 * row.lo)), CLOSE),
+    "sweeps left out": (_rotations, "_SWEEPS", lambda f: 0, SVD),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["residual not looked at", *(pytest.param(n, marks=pytest.mark.long) for n in list(FAULTS)[1:])]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (i > 0)) for i, n in enumerate(FAULTS)])
 def test_a_fault_is_seen(name, monkeypatch):
-    where, attribute, faulty = FAULTS[name]
+    where, attribute, faulty, program = FAULTS[name]
     monkeypatch.setattr(where, attribute, faulty(getattr(where, attribute)))
     _TRANSFORMED.clear()
     with pytest.raises(AssertionError):
-        test_references_lie_within_their_bounds("QR, ill-conditioned")
+        test_references_lie_within_their_bounds(program, exactly=True)
     _TRANSFORMED.clear()

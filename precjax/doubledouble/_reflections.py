@@ -37,7 +37,7 @@ def geqrf(a: DD) -> tuple[DD, DD]:
         return packed, arithmetic.select(jnp.arange(taus.hi.shape[-1]) == j, mapped(lambda x: x[..., 0], tau), taus)
 
     none = jnp.zeros((*a.hi.shape[:-2], min(m, n)))
-    return lax.fori_loop(0, min(m, n), step, (a, DD(none, none)))
+    return lax.fori_loop(0, min(m, n), step, (a, DD(none, none))) if min(m, n) else (a, DD(none, none))
 
 
 def householder_product(packed: DD, taus: DD) -> DD:
@@ -81,7 +81,7 @@ def reflect(packed: DD, taus: DD, c: DD, transpose: bool) -> DD:
         v = arithmetic.select(rows > j, _column(packed, j), one)
         return _reflected(c, v, _column(mapped(lambda x: x[..., None, :], taus), j))
 
-    return lax.fori_loop(0, k, step, c)
+    return lax.fori_loop(0, k, step, c) if k else c
 
 
 def _column(x: DD, j: Any) -> DD:

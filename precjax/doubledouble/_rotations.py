@@ -16,8 +16,6 @@ References:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -38,7 +36,9 @@ _SMALL = 2.0**-98  # a cosine that some roundings of pairs may leave
 def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
     """As `lax.linalg.eigh`: unit vectors with the signs that float64 gives them, values in ascending order."""
     a = symmetric(a if lower else transposed(a))
-    near, _ = lax.linalg.eigh(a.hi, symmetrize_input=False)
+    near, none = lax.linalg.eigh(a.hi, symmetrize_input=False)
+    if not a.hi.size:
+        return from_float(near), from_float(none)
     unit = _unit(a)
     a = scaled(a, -unit)
     norm = jnp.max(jnp.sum(lax.abs(a.hi), axis=-1, keepdims=True), axis=-2, keepdims=True, initial=0.5)
@@ -53,7 +53,9 @@ def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
 def svd(a: DD, full_matrices: bool, compute_uv: bool) -> tuple[DD, ...]:
     """As `lax.linalg.svd`: right vectors of a tall matrix, left ones of a wide one, have the signs of float64."""
     wide = a.hi.shape[-2] < a.hi.shape[-1]
-    u, _, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
+    u, none, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
+    if not a.hi.size:
+        return tuple(map(from_float, (none, u, vt) if compute_uv else (none,)))
     near = u, jnp.swapaxes(vt, -1, -2)
     s, *factors = _singular(transposed(a), *near[::-1]) if wide else _singular(a, *near)
     u, v = reversed(factors) if wide else factors
@@ -76,7 +78,7 @@ def _orthogonalized(a: DD, near: Any) -> tuple[DD, DD]:
     m, n = a.hi.shape[-2:]
     v = _orthogonal(from_float(near))
     columns = mapped(lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, n % 2)]), _stacked(dot(a, v), v))
-    turned = _swept(functools.partial(_round, m), columns)
+    turned = _swept(columns, m)
     return mapped(lambda x: x[..., :m, :n], turned), mapped(lambda x: x[..., m:, :n], turned)
 
 
@@ -111,16 +113,17 @@ def _stacked(x: DD, y: DD) -> DD:
 
 def _signed(like: Any, v: DD, *others: DD) -> list[DD]:
     """Columns of vectors, and of what belongs to them, with the signs that are nearer to other vectors."""
-    opposite = jnp.sum(v.hi * like, axis=-2, keepdims=True) < 0
+    # Where the product is nearly 0, hi and lo must still change their signs together.
+    opposite = from_float(jnp.sum(v.hi * like, axis=-2, keepdims=True)).hi < 0
     return [arithmetic.select(opposite, arithmetic.neg(x), x) for x in (v, *others)]
 
 
-def _swept(one_round: Callable[[DD], tuple[DD, Any]], x: DD) -> DD:
+def _swept(x: DD, m: int) -> DD:
     """Sweeps until nothing turns any more."""
     n = x.hi.shape[-1]
 
     def following(_: int, state: tuple[DD, Any]) -> tuple[DD, Any]:
-        x, off = one_round(state[0])
+        x, off = _round(state[0], m)
         return x, jnp.maximum(state[1], jnp.max(off))
 
     def sweep(state: tuple[DD, Any, Any]) -> tuple[DD, Any, Any]:
@@ -130,7 +133,7 @@ def _swept(one_round: Callable[[DD], tuple[DD, Any]], x: DD) -> DD:
     return lax.while_loop(lambda state: (state[1] > _SMALL) & (state[2] < _SWEEPS), sweep, start)[0]
 
 
-def _round(m: int, x: DD) -> tuple[DD, Any]:
+def _round(x: DD, m: int) -> tuple[DD, Any]:
     """Columns turn that in their first m rows are to be orthogonal; how far they are from it, as a cosine."""
     half = x.hi.shape[-1] // 2
     first, second = mapped(lambda v: v[..., :half], x), mapped(lambda v: v[..., half:], x)

@@ -40,6 +40,7 @@ from precjax.models import (  # noqa: F401  (fill the table)
     _pair_special,
     _pair_spectral,
 )
+from precjax.models._pair_least_squares import THEOREMS
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
 from precjax.models._rules import is_key
@@ -76,12 +77,11 @@ class Certified(Widened, WorstCase):
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
         are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
-        pairs (incomplete gamma and beta functions, QR, eigenvalues, sines beyond 2**30) is done in float64 in the
-        reference too: still a bound, but as large as there.
+        pairs (incomplete gamma and beta functions, `eig`, elementary functions and factorizations of complex numbers,
+        sines beyond 2**30) is done in float64 in the reference too: still a bound, but as large as there.
 
     Raises:
-        ValueError: if an option is unknown; when called, if the program computes in float64 and with complex numbers,
-            or if a device is given and the call is traced.
+        ValueError: if an option is unknown; when called, if a device is given and the call is traced.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -198,6 +198,18 @@ class _PairedCertified(Paired, Certified):
             return x
         x = self.explicit(x)
         return x._replace(error=Rest(x.error.low, WorstCase.forget(self, thin(x), where_).error))
+
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """By the theorem of that name, with residuals in pairs, if there is one."""
+        theorem = THEOREMS.get(name)
+        explicit = [self.explicit(x) for x in results] if theorem else results
+        errors = theorem(self._worst_case(PairRules), operands, explicit) if theorem else None
+        if errors is None:
+            return results
+        judged = [x._replace(error=Rest(x.error.low, e)) for x, e in zip(explicit, errors, strict=False)]
+        return [*judged, *results[len(errors) :]]
 
     def _worst_case(self, kind: type[WorstCase]) -> WorstCase:
         return kind(contraction=self.contraction, missing=self.missing, strict=self.strict)

@@ -44,9 +44,9 @@ class Shadow(Widened, Bare):
         Pairs know no sines of arguments beyond 2**30: inf there.
 
     Raises:
-        ValueError: if strict is set; when called, if the program computes in float64 and with complex numbers.
+        ValueError: if strict is set; when called, if an argument with an error is complex.
         MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (incomplete
-            gamma and beta functions, QR, eigenvalues and singular values).
+            gamma and beta functions, eigenvalues of general matrices, factorizations of complex ones).
 
     Example:
         >>> import jax.numpy as jnp, precjax

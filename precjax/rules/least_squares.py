@@ -42,8 +42,8 @@ from precjax.rules.enclosure import (
     transposed,
 )
 
-_RANK = {"lstsq": 1.0, "pinv": 10.0}  # smallest singular values that count, in max(m, n) eps of the largest
-_LONG = 16  # rows per column, beyond which the unit matrix of pinv would dwarf the matrix
+RANK = {"lstsq": 1.0, "pinv": 10.0}  # smallest singular values that count, in max(m, n) eps of the largest
+LONG = 16  # rows per column, beyond which the unit matrix of pinv would dwarf the matrix
 
 
 class Preconditioned(NamedTuple):
@@ -60,7 +60,7 @@ class Preconditioned(NamedTuple):
         return never_nan(where(self.full, error, np.inf))
 
 
-def _preconditioned(a: Enclosure, rank: float, x: Any) -> Preconditioned:
+def preconditioned(a: Enclosure, rank: float, x: Any) -> Preconditioned:
     """R from the singular values; LAPACK waits for the result x."""
     _, s, vh = lax.linalg.svd(after(x, a.mid), full_matrices=False)
     v, s = adjoint(vh), s[..., None, :]
@@ -83,9 +83,9 @@ def pinv(
     wide = a.mid.shape[-2] < a.mid.shape[-1]
     a, x = (a.h, adjoint(p)) if wide else (a, p)
     m, n = a.mid.shape[-2:]
-    if m > _LONG * n:
+    if m > LONG * n:
         return None
-    near = _preconditioned(a, _RANK["pinv"], x)
+    near = preconditioned(a, RANK["pinv"], x)
     rest = difference(Enclosure(identity(m, a.mid)), product(a, Enclosure(x)))
     error = near.moved(product(near.q.h, rest))
     return [minimum(transposed(error) if wide else error, model.error(steps[0]))]
@@ -103,7 +103,7 @@ def lstsq(
     vector = b.mid.ndim < a.mid.ndim
     b = b.map(lambda z: z[..., None]) if vector else b
     x = middle(outs[0])[..., None] if vector else middle(outs[0])
-    near = _preconditioned(a, _RANK["lstsq"], x)
+    near = preconditioned(a, RANK["lstsq"], x)
     rest = difference(b, product(a, Enclosure(x)))
     error = near.moved(product(near.q.h, rest))
     of_squares = minimum(_of_squares(a, rest, error, outs[1]), model.error(steps[1]))

@@ -183,7 +183,7 @@ def svd(
 def arranged(errors: Sequence[Any], factors: Sequence[Any], wide: bool) -> list[Any]:
     """Errors of S, U and V^H, from those of the tall matrix; `factors` are U and V."""
     of_s, *of_factors = errors
-    known = less(of_s, np.inf)[..., :1]
+    known = jnp.all(less(of_s, np.inf), axis=-1, keepdims=True)
     bounds = [of_unit(x, e, known) for x, e in zip(factors, reversed(of_factors) if wide else of_factors, strict=True)]
     return [of_s[..., 0, :], bounds[0], transposed(bounds[1])]
 
