@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from precjax._rounding import is_constant
+from precjax._rounding import held, is_constant
 
 
 class Known(NamedTuple):
@@ -74,5 +74,5 @@ def constant(value: Any) -> Annotated:
     """A literal: exact, settled, its range a point."""
     if not is_constant(value) or np.iscomplexobj(value):
         return Annotated(value, known=Known(settled=True))
-    number = float(value)
+    number = float(held(value))
     return Annotated(value, known=Known(number, number, True, math.isinf(number)))

@@ -30,6 +30,7 @@ from precjax._rounding import (
     as_error,
     dtype_of,
     format_of,
+    held,
     is_constant,
     is_inexact,
     magnitude,
@@ -66,7 +67,7 @@ class Ball:
     def value(self) -> Any:
         """The value in the dtype of errors (rounded, if that is narrower: integers and float64)."""
         value = self.operand.value
-        return float(value) if is_constant(value) else lax.convert_element_type(value, self.dtype)
+        return float(held(value)) if is_constant(value) else lax.convert_element_type(value, self.dtype)
 
     @functools.cached_property
     def size(self) -> Any:

@@ -87,7 +87,7 @@ def dtype_of(value: Any) -> Any:
 def magnitude(value: Any, dtype: Any) -> Any:
     """|value| in the dtype of errors; a constant stays a constant. A modulus is rounded, by less than 4 u."""
     if is_constant(value):
-        return float(np.abs(np.asarray(value).astype(np.complex128 if np.iscomplexobj(value) else np.float64)))
+        return float(np.abs(held(value).astype(np.complex128 if np.iscomplexobj(value) else np.float64)))
     signed = value.dtype != jnp.bool_ and not jnp.issubdtype(value.dtype, jnp.unsignedinteger)
     return as_error(lax.abs(value) if signed else value, dtype)
 
@@ -103,6 +103,11 @@ def binade(size: Any) -> Any:
 def is_constant(value: Any) -> bool:
     """Whether the value is a scalar known while tracing."""
     return not isinstance(value, jax.Array) and np.ndim(value) == 0
+
+
+def held(value: Any) -> Any:
+    """A constant as its dtype holds it: the literals of a jaxpr may carry the digits that were written, 0.999."""
+    return np.asarray(value, dtype_of(value))
 
 
 def as_error(x: Any, dtype: Any) -> Any:

@@ -25,7 +25,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import dtype_of, format_of, is_constant, is_inexact
+from precjax._rounding import dtype_of, format_of, held, is_constant, is_inexact
 
 # Parameters that name a format.
 _FORMATS = ("new_dtype", "dtype", "out_dtype", "preferred_element_type")
@@ -68,7 +68,7 @@ def widen(value: Any) -> Any:
     if not is_inexact(dtype) or wider(dtype) == dtype:
         return value
     if is_constant(value) or isinstance(value, np.ndarray):
-        return np.asarray(value, wider(dtype))
+        return np.asarray(held(value), wider(dtype))
     if np.issubdtype(dtype, np.complexfloating):
         return lax.complex(widen(lax.real(value)), widen(lax.imag(value)))
     value = _to_float32(jnp.asarray(value))

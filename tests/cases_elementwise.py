@@ -123,6 +123,7 @@ BINARY = {
     "eq": lax.eq,
     "ne": lax.ne,
     "select": lambda x, y: jnp.where(x < y, x, 2 * y),
+    "power of a literal": lambda x, y: jnp.power(0.999, x) * jnp.power(0.3, jnp.int32(3)) + y * 0.7,
     "select_n": lambda x, y: lax.select_n((x > y).astype(jnp.int32) + (x > 2 * y), x, y, x * y),
     "and": lambda x, y: (x > 0) & (y > x),
     "or": lambda x, y: (x > 0) | (y > x),

@@ -244,7 +244,7 @@ def _evaluated(jaxpr: Any, arguments: Sequence[Any]) -> list[Any]:
     env = dict(zip((*body.constvars, *body.invars), (*compat.constants(jaxpr), *arguments), strict=True))
 
     def read(atom: Any) -> Any:
-        value = atom.val if compat.is_literal(atom) else env[atom]
+        value = np.asarray(atom.val, atom.aval.dtype) if compat.is_literal(atom) else env[atom]
         if isinstance(value, DD) or not is_inexact(atom.aval.dtype):
             return value
         return from_float(jnp.asarray(value, jnp.float64))
