@@ -27,6 +27,7 @@ def float64():
 
 RANDOM = np.random.default_rng(0)
 SQUARES, TALL, FLAT = RANDOM.normal(size=(2, 4, 4)), RANDOM.normal(size=(5, 3)), RANDOM.normal(size=(3, 5))
+ALIKE = np.linalg.qr(TALL)[0] * (1 + 2e-15 * np.arange(3))  # singular values that are some ulps apart
 GRADED = RANDOM.normal(size=(5, 5)) * 10.0 ** -np.arange(0, 15, 3)
 
 
@@ -84,7 +85,7 @@ PROGRAMS = {
     "svd, flat": Program(svd, (FLAT,), (1e-27, 1e-27, 1e-27)),
     "svd, ill-conditioned": Program(svd, (hilbert(6),), (1e-22, 1e-27, 1e-22)),
     "svd, graded": Program(svd, (GRADED,), (1e-14, 1e-27, 1e-14)),
-    "pseudoinverse": Program(jnp.linalg.pinv, (np.linalg.qr(TALL)[0],), (1e-28,)),
+    "pseudoinverse": Program(jnp.linalg.pinv, (ALIKE,), (1e-28,)),
     "singular values": Program(lambda a: jnp.linalg.svd(a, compute_uv=False), (hilbert(8),), (1e-28,)),
 }
 SHORT = ("QR, ill-conditioned", "svd, ill-conditioned")
@@ -120,9 +121,9 @@ WHOLE = {
     "eigh": (lambda *matrices: list(map(eigh, matrices)), (symmetric(SQUARES), hilbert(9), hilbert(12))),
     "svd": (lambda *matrices: list(map(svd, matrices)), (SQUARES, TALL, hilbert(12))),
     "what is made of them": (made_of_them, (TALL, hilbert(10), RANDOM.normal(size=(5, 2)))),
-    "of one singular value": (
+    "of nearly one singular value": (
         lambda a, b: (jnp.linalg.pinv(a), jnp.linalg.lstsq(a, b)),
-        (np.linalg.qr(TALL)[0], TALL[:, :2]),
+        (ALIKE, TALL[:, :2]),
     ),
 }
 
@@ -201,7 +202,7 @@ FAULTS = {
         lambda f: lambda *args: f(*args) * 2.0**-40,
         "pseudoinverse",
     ),
-    "values too far apart": (_pair_spectral, "_gaps", lambda f: lambda row: f(row) * 2.0**40, CLOSE),
+    "values too far apart": (_pair_spectral, "_gaps", lambda f: lambda row: f(row) * 2.0**40, "eigh, ill-conditioned"),
     "distances of high parts": (_pair_spectral, "_gaps", lambda f: lambda row: f(row._replace(lo=0 * row.lo)), CLOSE),
     "sweeps left out": (_rotations, "_SWEEPS", lambda f: 0, SVD),
 }
