@@ -431,7 +431,14 @@ ELEMENTARY = {
 }
 
 
-@pytest.mark.parametrize("name", ELEMENTARY)
+LONG = ("digamma", "polygamma", "bessel_i1e", "erf_inv")  # what they are made of runs in other rows, too
+
+
+def rows_of(names):
+    return [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in names]
+
+
+@pytest.mark.parametrize("name", rows_of(ELEMENTARY))
 def test_elementary(name, record_property):
     truth, *inputs = ELEMENTARY[name]
     judge(name, getattr(dd, name), truth, [tuple(inputs)], record_property)
@@ -482,7 +489,7 @@ def same_kind(out, plain):
     np.testing.assert_allclose(number[finite], plain[finite], rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("name", rows_of(UNARY))
 def test_special_arguments(name):
     x = np.array([v for v in SPECIAL if name not in ("sin", "cos", "tan") or abs(v) != 1e308])
     x = np.resize(

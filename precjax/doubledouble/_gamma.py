@@ -81,6 +81,7 @@ def _one(x: DD) -> DD:
     return exact(jnp.ones_like(x.hi))
 
 
+@elementary
 def _lgamma(x: DD) -> DD:
     """lgamma to 5800 of |f| + 1, for x >= 0."""
     # Stirling: (y - 1/2) (log(y) - 1) + (log(2 pi) - 1) / 2 + sum. At y = 17 the product errs by 3320, and by 145 for
@@ -119,10 +120,11 @@ def lgamma(x: DD) -> DD:
     # log(pi) - log|sin(pi x)| - lgamma(1 - x): the sine to 40, its logarithm, at most |f| + |lgamma(1 - x)|, to 60.
     left, argument, angle = _reflected(x)
     right = _lgamma(argument)
-    sine = log(absolute(sine_cosine(angle)[0]))
+    near = lax.abs(x.hi) < POLE
+    size = log(select(near, absolute(x), absolute(sine_cosine(angle)[0])))
     with decimal.localcontext(DIGITS):
-        reflected = sub(sub(constant(pair(pi().ln()), x), sine), right)
-    y = select(lax.abs(x.hi) < POLE, neg(log(absolute(x))), select(left, reflected, right))
+        reflected = sub(sub(constant(pair(pi().ln()), x), size), right)
+    y = select(near, neg(size), select(left, reflected, right))
     return settle(lax.is_finite(y.hi), jnp.where(x.hi == x.hi, jnp.inf, x.hi), *y)
 
 
