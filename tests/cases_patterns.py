@@ -166,8 +166,8 @@ def newton(x):
 
 @jax.vmap
 def halved(x):
-    """A loop whose test depends on the data."""
-    return lax.while_loop(lambda s: s[0] > 0.9, lambda s: (s[0] / 2, s[1] + 1), (jnp.abs(x[0]), 0))
+    """A loop whose test depends on the data; of an infinite number it would not end."""
+    return lax.while_loop(lambda s: (s[0] > 0.9) & (s[1] < 1100), lambda s: (s[0] / 2, s[1] + 1), (jnp.abs(x[0]), 0))
 
 
 CONTROL = {

@@ -31,7 +31,7 @@ from precjax.doubledouble._arithmetic import abs as absolute
 from precjax.doubledouble._arithmetic import add, div, mul, neg, round, select, square, sub
 from precjax.doubledouble._constants import DIGITS, pair, pi
 from precjax.doubledouble._exponential import constant, exact, log
-from precjax.doubledouble._pairs import DD, elementary, settle
+from precjax.doubledouble._pairs import DD, elementary, one_by_one, settle
 from precjax.doubledouble._series import series, table
 from precjax.doubledouble._trigonometric import _sine_cosine as sine_cosine
 
@@ -89,10 +89,11 @@ def _lgamma(x: DD) -> DD:
     y, product = _raised(x, mul, 1.0)
     inverse = div(_one(x), y)
     tail = mul(inverse, series(stirling_table(), square(inverse)))
-    main = mul(sub(y, exact(jnp.full_like(y.hi, 0.5))), sub(log(y), _one(y)))
+    of_y, of_product = one_by_one(log, y, product)
+    main = mul(sub(y, exact(jnp.full_like(y.hi, 0.5))), sub(of_y, _one(y)))
     with decimal.localcontext(DIGITS):
         rest = constant(pair(((2 * pi()).ln() - 1) / 2), y)
-    return sub(add(main, add(rest, tail)), log(product))
+    return sub(add(main, add(rest, tail)), of_product)
 
 
 def _digamma(x: DD) -> DD:

@@ -77,6 +77,17 @@ def elementary(f: Callable[..., DD]) -> Callable[..., DD]:
     return jax.jit(held)
 
 
+def one_by_one(f: Callable[[DD], DD], *xs: DD) -> list[DD]:
+    """f of pairs of one shape, in a loop over them.
+
+    Loops are what no fusion looks through: where many read what functions of functions give, XLA:CPU computes it again
+    and again (jaxlib 0.10.2: a sum of two lgammas took minutes).
+    """
+    stacked = DD(*(jnp.stack(v) for v in zip(*xs, strict=True)))
+    found = lax.map(f, stacked)
+    return [DD(found.hi[i], found.lo[i]) for i in range(len(xs))]
+
+
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     """RN(a + b) and its exact error, for any a and b."""
     s = opaque(a + b)
