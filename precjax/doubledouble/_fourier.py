@@ -21,10 +21,10 @@ from precjax.doubledouble._trigonometric import cos, sin
 
 
 def roots(n: int, sign: int) -> Parts:
-    """The matrix exp(sign 2 pi i j k / n), ``(n, n)``: angles are reduced to an eighth of a turn exactly."""
+    """The matrix exp(sign 2 pi i j k / n), ``(n, n)``: whole turns are left out exactly."""
     turns = np.outer(np.arange(n), np.arange(n)) % n
-    units = from_float(jnp.arange(n, dtype=np.float64))
-    angles = real.div(real.mul(constant(pair(2 * pi()), units), units), from_float(jnp.full(n, float(n))))
+    halves = from_float(jnp.arange(0, 2 * n, 2, dtype=np.float64))
+    angles = real.div(real.mul(constant(pair(pi()), halves), halves), from_float(jnp.full(n, float(n))))
     return Parts(*(DD(*(v[turns] for v in x)) for x in (cos(angles), _signed(sin(angles), sign))))
 
 

@@ -31,7 +31,7 @@ from precjax.doubledouble._arithmetic import abs as absolute
 from precjax.doubledouble._arithmetic import add, div, mul, neg, round, select, square, sub
 from precjax.doubledouble._constants import DIGITS, pair, pi
 from precjax.doubledouble._exponential import constant, exact, log
-from precjax.doubledouble._pairs import DD, elementary, one_by_one, settle
+from precjax.doubledouble._pairs import DD, alone, settle
 from precjax.doubledouble._series import series, table
 from precjax.doubledouble._trigonometric import _sine_cosine as sine_cosine
 
@@ -81,7 +81,7 @@ def _one(x: DD) -> DD:
     return exact(jnp.ones_like(x.hi))
 
 
-@elementary
+@alone
 def _lgamma(x: DD) -> DD:
     """lgamma to 5800 of |f| + 1, for x >= 0."""
     # Stirling: (y - 1/2) (log(y) - 1) + (log(2 pi) - 1) / 2 + sum. At y = 17 the product errs by 3320, and by 145 for
@@ -89,11 +89,10 @@ def _lgamma(x: DD) -> DD:
     y, product = _raised(x, mul, 1.0)
     inverse = div(_one(x), y)
     tail = mul(inverse, series(stirling_table(), square(inverse)))
-    of_y, of_product = one_by_one(log, y, product)
-    main = mul(sub(y, exact(jnp.full_like(y.hi, 0.5))), sub(of_y, _one(y)))
+    main = mul(sub(y, exact(jnp.full_like(y.hi, 0.5))), sub(log(y), _one(y)))
     with decimal.localcontext(DIGITS):
         rest = constant(pair(((2 * pi()).ln() - 1) / 2), y)
-    return sub(add(main, add(rest, tail)), of_product)
+    return sub(add(main, add(rest, tail)), log(product))
 
 
 def _digamma(x: DD) -> DD:
@@ -115,7 +114,7 @@ def _reflected(x: DD) -> tuple[Any, DD, DD]:
     return left, select(left, sub(_one(x), x), x), angle
 
 
-@elementary
+@alone
 def lgamma(x: DD) -> DD:
     """log|Gamma(x)|, to 6300 of |f| + 1, left of 0 of |f| + 1 + |x| log(1 + |x|); inf at its poles."""
     # log(pi) - log|sin(pi x)| - lgamma(1 - x): the sine to 40, its logarithm, at most |f| + |lgamma(1 - x)|, to 60.
@@ -129,7 +128,7 @@ def lgamma(x: DD) -> DD:
     return settle(lax.is_finite(y.hi), jnp.where(x.hi == x.hi, jnp.inf, x.hi), *y)
 
 
-@elementary
+@alone
 def digamma(x: DD) -> DD:
     """The derivative of lgamma, to 500 of |f| + 1, left of 0 of |f| + 1 + log(1 + |x|); NaN at its poles."""
     # digamma(1 - x) - pi cot(pi x): the cotangent errs by 90 of itself, and for its argument by 15 pi / 2 of pi.

@@ -77,15 +77,22 @@ def elementary(f: Callable[..., DD]) -> Callable[..., DD]:
     return jax.jit(held)
 
 
-def one_by_one(f: Callable[[DD], DD], *xs: DD) -> list[DD]:
-    """f of pairs of one shape, in a loop over them.
+def alone(f: Callable[[DD], DD]) -> Callable[[DD], DD]:
+    """A function in a loop of its own, as `elementary`: for those that are made of other functions."""
+    # No fusion looks through a loop. Barriers are gone by then, and where many kernels read what functions of functions
+    # give, XLA:CPU computes it again and again (jaxlib 0.10.2: minutes for a sum of three lgammas of 20 numbers).
 
-    Loops are what no fusion looks through: where many read what functions of functions give, XLA:CPU computes it again
-    and again (jaxlib 0.10.2: a sum of two lgammas took minutes).
-    """
-    stacked = DD(*(jnp.stack(v) for v in zip(*xs, strict=True)))
-    found = lax.map(f, stacked)
-    return [DD(found.hi[i], found.lo[i]) for i in range(len(xs))]
+    @functools.wraps(f)
+    def looped(x: DD) -> DD:
+        if not x.hi.size:
+            return f(x)
+        # One turn, which XLA cannot know: of the sign bit, and of which of two copies is read.
+        turns = lax.max(lax.bitcast_convert_type(jnp.ravel(x.hi)[0], jnp.int64) >> 63, jnp.int64(1))
+        copies = DD(*(jnp.stack([v, v]) for v in x))
+        nothing = DD(jnp.zeros_like(x.hi), jnp.zeros_like(x.hi))
+        return lax.fori_loop(0, turns, lambda i, _: f(DD(*(v[i] for v in copies))), nothing)
+
+    return elementary(looped)
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
