@@ -46,7 +46,7 @@ def assert_observed(value, error, truth, name):
                 ), name
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 9))
+@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 10))
 def test_shadow(cases):
     inputs = [values_of(drawn(case, 0.0, "zero", 0)) for case in cases]
     value, error = track(together(cases), model="shadow")(inputs)
@@ -60,7 +60,7 @@ def corner(balls, seed):
     return _sample(values_of(balls), errors, 1, np.random.default_rng(seed))[:2][-1]
 
 
-@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 9))
+@pytest.mark.parametrize("cases", mostly_long(groups(CASES, 6), 10))
 def test_certified(cases):
     tracked = track(together(cases), model="certified")
     for draw, (hardness, pattern) in enumerate(DRAWS):
