@@ -13,6 +13,7 @@ from precjax import _jax_compat as compat
 from precjax._rounding import computed_once
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _complex as numbers
+from precjax.doubledouble import _complex_elementary as elementary
 from precjax.doubledouble import _fourier as fourier
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._complex import Parts, is_complex, joined, parts, settled
@@ -71,9 +72,9 @@ def _elementwise(name: str, f: Callable[..., Parts], many_valued: bool) -> None:
     _TABLE[name] = apply
 
 
-for _name, _function in numbers.ELEMENTWISE.items():
+for _name, _function in elementary.ELEMENTWISE.items():
     _elementwise(_name, _function, many_valued=False)
-for _name, _function in numbers.MANY_VALUED.items():
+for _name, _function in elementary.MANY_VALUED.items():
     _elementwise(_name, _function, many_valued=True)
 
 
