@@ -333,6 +333,14 @@ def test_missing_rules():
     assert precjax.missing_rules(f, model="certified")(np.eye(2)) == []
 
 
+def test_windows_of_any_function_have_no_bound():
+    f = lambda x: lax.reduce_window(x, 0.0, lambda a, b: jnp.hypot(a, b), (2,), (1,), "VALID")  # noqa: E731
+    x = jnp.array([3.0, 4.0, 0.1])
+    assert_observed(track(f, model="shadow")(x), exact(lambda x: jnp.hypot(x[1:], x[:-1]), x))
+    with pytest.raises(precjax.MissingRuleError, match="any function in any order"):
+        track(f, model="certified")(x)
+
+
 def test_sines_of_large_numbers():
     x = jnp.array([1e10, -3e300, 2.0])
     assert_certified(jnp.sin, track(jnp.sin, model="certified")(x), x, tightness=30.0)

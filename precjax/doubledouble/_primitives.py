@@ -17,6 +17,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._devices import Axes, added
+from precjax._registry import MissingRuleError
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _bessel as bessel
@@ -178,9 +179,13 @@ def _top_k(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 
 @_primitive("approx_top_k")
 def _approx_top_k(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    """The largest or smallest, exactly."""
-    (x,), sign = operands, 1 if eqn.params["is_max_k"] else -1
-    found, places = indexing.top_k(_signed(x, sign), eqn.params["k"], eqn.params["reduction_dimension"] % x.hi.ndim)
+    """The largest or smallest, exactly; without aggregation, those that float64 gives."""
+    (x,), axis = operands, eqn.params["reduction_dimension"] % operands[0].hi.ndim
+    if not eqn.params["aggregate_to_topk"]:
+        high, places = compat.bind(eqn, [x.hi])
+        return [DD(high, jnp.take_along_axis(x.lo, places, axis)), places]
+    sign = 1 if eqn.params["is_max_k"] else -1
+    found, places = indexing.top_k(_signed(x, sign), eqn.params["k"], axis)
     return [_signed(found, sign), places]
 
 
@@ -250,10 +255,19 @@ def _evaluated(jaxpr: Any, arguments: Sequence[Any]) -> list[Any]:
         return from_float(jnp.asarray(value, jnp.float64))
 
     for eqn in body.eqns:
-        operands = [read(atom) for atom in eqn.invars]
-        pairs = any(isinstance(x, DD) for x in operands)
-        env.update(zip(eqn.outvars, run(eqn, operands) if pairs else compat.bind(eqn, operands), strict=True))
+        env.update(zip(eqn.outvars, _step(eqn, [read(atom) for atom in eqn.invars]), strict=True))
     return [read(atom) for atom in body.outvars]
+
+
+def _step(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    """One equation of a jaxpr, which may be a call of another."""
+    if "jaxpr" in eqn.params:
+        return _evaluated(eqn.params["jaxpr"], operands)
+    if not any(isinstance(x, DD) for x in operands):
+        return compat.bind(eqn, operands)
+    if not supports(eqn.primitive.name):
+        raise MissingRuleError(f"no arithmetic of pairs for {eqn.primitive.name!r}, used at {compat.source_line(eqn)}")
+    return run(eqn, operands)
 
 
 @_primitive("dot_general")

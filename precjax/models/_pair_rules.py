@@ -27,7 +27,7 @@ from jax import lax
 from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._registry import find, is_users
+from precjax._registry import find, is_users, reason_against
 from precjax._rounding import equal, less, never_nan, plus, times, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
@@ -148,7 +148,7 @@ def has_rule(eqn: Any) -> bool:
     known = primitives.supports(name) and name != "polynomial"
     if complex_:
         known = name in _COMPLEX and eqn.params.get("y", 0) >= 0  # a power that underflows may be divided by
-    return known and rule is not None and not is_users(rule)
+    return known and rule is not None and not is_users(rule) and reason_against(eqn) is None
 
 
 def _with_floor(error: Any, out: Any) -> Any:
