@@ -93,8 +93,10 @@ class Widened(ErrorModel, abc.ABC):
         return self._cast(x.value, eqn), x.error
 
     def _cast(self, value: Any, eqn: Any) -> Any:
-        """A real number may become complex."""
-        return lax.convert_element_type(value, wider(eqn.outvars[0].aval.dtype))
+        """A real number may become complex, a complex one its real part."""
+        dtype = wider(eqn.outvars[0].aval.dtype)
+        part = value if np.issubdtype(dtype, np.complexfloating) or not np.iscomplexobj(value) else lax.real(value)
+        return lax.convert_element_type(part, dtype)
 
     def _in_own_format(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         rounded = [self._rounded(x, var.aval.dtype) for x, var in zip(operands, eqn.invars, strict=True)]
