@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
-from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import (
     as_error,
@@ -225,8 +223,7 @@ class _PairedCertified(Paired, Certified):
         return [_rest(widen(x), as_error(error, error_dtype(wider(x.dtype)))) for x, error in results]
 
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        unknown = platforms.current().reason_against(eqn.primitive.name, compat.dtypes(eqn))
-        if unknown or not has_rule(eqn):
+        if not has_rule(eqn):
             return self._as_it_is(widened(eqn, operands), operands)
         outs = primitives.run(eqn, list(map(pair, operands)))
         errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
