@@ -58,25 +58,20 @@ def settled(z: Parts, plain: Any) -> DD:
     sound = lax.is_finite(lax.real(plain)) & lax.is_finite(lax.imag(plain))
     for x in z:
         sound &= lax.is_finite(x.hi)
-    return joined(
-        Parts(*(where(sound, x, from_float(p)) for x, p in zip(z, (lax.real(plain), lax.imag(plain)), strict=True)))
-    )
-
-
-def where(condition: Any, x: DD, y: DD) -> DD:
-    return DD(*(jnp.where(condition, a, b) for a, b in zip(x, y, strict=True)))
+    plain_parts = Parts(from_float(lax.real(plain)), from_float(lax.imag(plain)))
+    return joined(choose(sound, z, plain_parts))
 
 
 def choose(condition: Any, z: Parts, w: Parts) -> Parts:
-    return Parts(*(where(condition, x, y) for x, y in zip(z, w, strict=True)))
+    return Parts(*(real.select(condition, x, y) for x, y in zip(z, w, strict=True)))
 
 
 def halved(x: DD) -> DD:
-    return DD(0.5 * x.hi, 0.5 * x.lo)
+    return real.scale(x, 0.5)
 
 
 def doubled(x: DD) -> DD:
-    return DD(2.0 * x.hi, 2.0 * x.lo)
+    return real.scale(x, 2.0)
 
 
 def ones(x: DD) -> DD:
@@ -156,7 +151,7 @@ def csign(z: Parts) -> Parts:
     z = _scaled(z, -_unit(z))
     size = real.sqrt(_norm(z))
     zero = size.hi == 0
-    size = where(zero, ones(size), size)
+    size = real.select(zero, ones(size), size)
     return Parts(real.div(z.re, size), real.div(z.im, size))
 
 
@@ -178,8 +173,8 @@ def csqrt(z: Parts) -> Parts:
     """t = sqrt((|z| + |x|) / 2) and y / (2 t), in the half plane to the right."""
     larger = real.sqrt(halved(real.add(cabs(z), real.abs(z.re))))
     zero = larger.hi == 0
-    other = real.div(z.im, doubled(where(zero, ones(larger), larger)))
-    left = Parts(real.abs(other), where(z.im.hi < 0, real.neg(larger), larger))
+    other = real.div(z.im, doubled(real.select(zero, ones(larger), larger)))
+    left = Parts(real.abs(other), real.select(z.im.hi < 0, real.neg(larger), larger))
     return choose(z.re.hi < 0, left, Parts(larger, other))
 
 
@@ -193,6 +188,6 @@ def on_side_of(plain: Any, z: Parts) -> Parts:
 
     def signed(x: DD, like: Any) -> DD:
         size = real.abs(x)
-        return where(jnp.signbit(like), real.neg(size), size)
+        return real.select(jnp.signbit(like), real.neg(size), size)
 
     return Parts(signed(z.re, lax.real(plain)), signed(z.im, lax.imag(plain)))

@@ -34,7 +34,6 @@ from precjax.doubledouble._complex import (
     square,
     sub,
     unity,
-    where,
 )
 from precjax.doubledouble._constants import ln2, pair
 from precjax.doubledouble._exponential import asinh, constant, cosh, exp, expm1, log, log1p, sinh
@@ -70,12 +69,12 @@ def clog(z: Parts) -> Parts:
     """log|z| and the angle; next to 1, log|z| = log1p((|x| - 1)(|x| + 1) + y**2) / 2, the larger part as x."""
     size = cabs(z)
     swap = real.gt(real.abs(z.im), real.abs(z.re))
-    x, y = (where(swap, u, v) for u, v in ((z.im, z.re), (z.re, z.im)))
+    x, y = (real.select(swap, u, v) for u, v in ((z.im, z.re), (z.re, z.im)))
     x, one = real.abs(x), ones(x)
     near = (size.hi > 0.5) & (size.hi < 2)
     beyond = real.add(real.mul(real.sub(x, one), real.add(x, one)), real.square(y))
-    close = halved(log1p(where(near, beyond, from_float(jnp.zeros_like(size.hi)))))
-    return Parts(where(near, close, log(size)), atan2(z.im, z.re))
+    close = halved(log1p(real.select(near, beyond, from_float(jnp.zeros_like(size.hi)))))
+    return Parts(real.select(near, close, log(size)), atan2(z.im, z.re))
 
 
 @held
@@ -85,8 +84,8 @@ def clog1p(z: Parts) -> Parts:
     far = clog(moved)
     beyond = real.add(real.mul(z.re, real.add(z.re, from_float(jnp.full_like(z.re.hi, 2.0)))), real.square(z.im))
     near = lax.abs(beyond.hi) < 0.5
-    close = halved(log1p(where(near, beyond, from_float(jnp.zeros_like(beyond.hi)))))
-    return Parts(where(near, close, far.re), far.im)
+    close = halved(log1p(real.select(near, beyond, from_float(jnp.zeros_like(beyond.hi)))))
+    return Parts(real.select(near, close, far.re), far.im)
 
 
 def cpow(z: Parts, w: Parts) -> Parts:
@@ -123,12 +122,12 @@ _FLAT = 40.0  # where tanh x is 1 to 2**-115
 
 def ctanh(z: Parts) -> Parts:
     """sinh over cosh, whose exponentials stay in range."""
-    x = where(lax.abs(z.re.hi) < _FLAT, z.re, from_float(jnp.clip(z.re.hi, -_FLAT, _FLAT)))
+    x = real.select(lax.abs(z.re.hi) < _FLAT, z.re, from_float(jnp.clip(z.re.hi, -_FLAT, _FLAT)))
     near = div(csinh(Parts(x, z.im)), ccosh(Parts(x, z.im)))
     # Beyond, the imaginary part is 4 sin y cos y exp(-2 |x|).
     tail = exp(doubled(real.neg(real.abs(z.re))))
     far = real.mul(doubled(doubled(tail)), real.mul(sin(z.im), cos(z.im)))
-    return Parts(near.re, where(lax.abs(z.re.hi) < _FLAT, near.im, far))
+    return Parts(near.re, real.select(lax.abs(z.re.hi) < _FLAT, near.im, far))
 
 
 def _turned(z: Parts) -> Parts:
@@ -148,7 +147,7 @@ def ctan(z: Parts) -> Parts:
 
 def clogistic(z: Parts) -> Parts:
     """(1 + tanh(z / 2)) / 2 right of 0, exp(z) / (1 + exp(z)) left of it."""
-    left = cexp(Parts(where(z.re.hi < 0, z.re, real.neg(z.re)), where(z.re.hi < 0, z.im, real.neg(z.im))))
+    left = cexp(Parts(real.select(z.re.hi < 0, z.re, real.neg(z.re)), real.select(z.re.hi < 0, z.im, real.neg(z.im))))
     one = unity(z)
     return choose(z.re.hi < 0, div(left, add(one, left)), div(one, add(one, left)))
 
@@ -190,10 +189,10 @@ def catanh(z: Parts) -> Parts:
     one, x = ones(z.re), real.abs(z.re)
     below = real.sub(one, x)
     distance = real.add(real.square(below), real.square(z.im))
-    growth = log1p(real.div(doubled(doubled(x)), where(distance.hi == 0, one, distance)))
+    growth = log1p(real.div(doubled(doubled(x)), real.select(distance.hi == 0, one, distance)))
     quarter = halved(halved(growth))
     angle = atan2(doubled(z.im), real.sub(real.mul(below, real.add(one, x)), real.square(z.im)))
-    return Parts(where(z.re.hi < 0, real.neg(quarter), quarter), halved(angle))
+    return Parts(real.select(z.re.hi < 0, real.neg(quarter), quarter), halved(angle))
 
 
 def catan(z: Parts) -> Parts:
