@@ -15,10 +15,10 @@ import numpy as np
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, constant
+from precjax._inline import CALLS
 from precjax._interpreter import apply
 
 _MOVES = frozenset({"transpose", "reshape", "squeeze", "broadcast_in_dim", "copy", "reduce_sum"})
-_CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"})
 
 
 class System(NamedTuple):
@@ -107,7 +107,7 @@ def _step(model: Any, eqn: Any, operands: list[Any]) -> list[Any] | None:
     name = eqn.primitive.name
     if not moving:
         return apply(model, eqn, operands)
-    if name in _CALLS:
+    if name in CALLS:
         return _walk(model, compat.call_jaxpr(eqn), operands)
     if name in _MOVES and len(operands) == 1:
         return _move(eqn, operands[0])

@@ -17,6 +17,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._devices import Axes, added
+from precjax._inline import CALLS
 from precjax._registry import MissingRuleError
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
@@ -261,8 +262,8 @@ def _evaluated(jaxpr: Any, arguments: Sequence[Any]) -> list[Any]:
 
 def _step(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     """One equation of a jaxpr, which may be a call of another."""
-    if "jaxpr" in eqn.params:
-        return _evaluated(eqn.params["jaxpr"], operands)
+    if eqn.primitive.name in CALLS:
+        return _evaluated(compat.call_jaxpr(eqn), operands)
     if not any(isinstance(x, DD) for x in operands):
         return compat.bind(eqn, operands)
     if not supports(eqn.primitive.name):
