@@ -20,6 +20,7 @@ from precjax import platforms
 from precjax._annotated import Annotated, Known, Origin, constant
 from precjax._facts import infer
 from precjax._hooks import Watch, called_at, inside, place_of_caller
+from precjax._rerolled import rerolled
 from precjax._turned_products import with_products_turned
 
 _CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
@@ -53,6 +54,8 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     """
     jaxpr = compat.without_refs(jaxpr)
     body = with_products_turned(compat.open_jaxpr(jaxpr))
+    if model.loops:
+        body = rerolled(body)
     constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))

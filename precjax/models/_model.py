@@ -49,6 +49,11 @@ class ErrorModel(abc.ABC):
         """Whether equations are told apart by their places, so that callers do not share what is made of one jaxpr."""
         return bool(self.hooks)
 
+    @property
+    def loops(self) -> bool:
+        """Whether equal blocks may be interpreted as one loop."""
+        return False
+
     def fit(self, jaxpr: Any) -> ErrorModel:
         """The model as it runs a program: the formats in the program may decide how it carries values."""
         return self

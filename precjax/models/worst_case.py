@@ -62,6 +62,11 @@ class WorstCase(RuleModel):
             expected = " or ".join(map(repr, self.granularities))
             raise ValueError(f"granularity={self.granularity!r}: expected {expected}")
 
+    @property
+    def loops(self) -> bool:
+        """Yes, unless something watches each equation: the bounds of a loop are those of its turns."""
+        return not self.placed
+
     def fit(self, jaxpr: Any) -> WorstCase:
         """The same model, with norms of rows if it asks for them."""
         if self.granularity != "row":
