@@ -19,7 +19,8 @@ CASES = [
 ]  # fmt: skip
 # Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.
 BOUNDED = {
-    *cases_complex.PARTS, *cases_complex.BINARY, "complex sums", "complex dot", "complex dot with real", "complex conv", "complex moves",
+    *cases_complex.PARTS, *cases_complex.BINARY, "complex sums", "complex dot", "complex dot with real", "complex ragged dot",
+    "complex conv", "complex moves",
     "complex loop",
 } - {"complex angle", "complex z**3"}  # fmt: skip
 

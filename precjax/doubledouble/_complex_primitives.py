@@ -132,11 +132,11 @@ def _by_part(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return [joined(Parts(*(primitives.run(eqn, part)[0] for part in both)))]
 
 
-@_primitive("dot_general", "conv_general_dilated")
+@_primitive("dot_general", "ragged_dot_general", "conv_general_dilated")
 def _bilinear(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     """Four real products, or two if one operand is real."""
-    product = lambda x, y: primitives.run(eqn, [x, y])[0]  # noqa: E731
-    a, b = map(parts, operands)
+    product = lambda x, y: primitives.run(eqn, [x, y, *operands[2:]])[0]  # noqa: E731
+    a, b = map(parts, operands[:2])
     re, im = product(a.re, b.re), product(a.re, b.im) if is_complex(operands[1]) else None
     if is_complex(operands[0]):
         turned = product(a.im, b.re)

@@ -277,6 +277,12 @@ def _dot_general(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return [contractions.dot_general(*map(_pair, operands), numbers)]
 
 
+@_primitive("ragged_dot_general")
+def _ragged_dot_general(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    x, y, sizes = operands
+    return [contractions.ragged_dot_general(_pair(x), _pair(y), sizes, eqn.params["ragged_dot_dimension_numbers"])]
+
+
 @_primitive("convert_element_type")
 def _convert(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     """Between floats and integers; the format of a float means nothing."""
