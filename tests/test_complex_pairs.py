@@ -1,12 +1,17 @@
 """Shadow and Certified of complex128 programs, whose references are pairs of complex numbers: judged by exact arithmetic."""
 
+import itertools
+from fractions import Fraction
+
 import cases_complex
+import cases_order
 import flint
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flint import acb, arb
+from jax import lax
 from test_pairs import assert_rows_certified, drawn, groups, is_ball, mostly_long, together, values_of
 
 import precjax
@@ -15,7 +20,8 @@ from precjax.testing import _sample, exact
 
 # Factorizations of complex matrices have no arithmetic of pairs.
 CASES = [
-    c for c in cases_complex.CASES if any(f.startswith("float64") for f in c.formats) and c.name not in cases_complex.FACTORIZATIONS
+    c for c in [*cases_complex.CASES, *cases_order.CASES]
+    if any(f.startswith("float64") for f in c.formats) and c.name not in cases_complex.FACTORIZATIONS
 ]  # fmt: skip
 # Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.
 BOUNDED = {
@@ -83,3 +89,33 @@ def test_what_lacks_pairs_is_named():
         track(jnp.linalg.eigh, model="shadow")(jnp.eye(2) * (1 + 0j))
     value, error = track(jnp.linalg.eigvalsh, model="certified")(jnp.eye(2) * (1 + 0j))
     assert np.all(np.abs(value - 1) <= error) and np.all(error < 1e-14)
+
+
+def test_order_of_what_float64_cannot_tell_apart():
+    """Real parts that differ by 1e-20: Python's order of tuples of fractions, against that of pairs."""
+    z, w = jnp.array([1 + 2j, 1, 1 + 1j, 1 + 3j]), jnp.array([3e-20, 1e-20, 2e-20, 1e-20])
+
+    def f(z, w):
+        z = z + w
+        windows = [lax.reduce_window(z, start + 0j, of, (2,), (1,), "VALID") for of, start in ((lax.max, -jnp.inf), (lax.min, jnp.inf))]
+        at = jnp.array([1, 1, 0])
+        return jnp.sort(z), lax.cummax(z), lax.cummin(z), *windows, lax.clamp(z[1], z, z[0]), z.at[at].max(z[1:]), z.at[at].mul(z[1:])
+
+    e = [(Fraction(a.real) + Fraction(float(b)), Fraction(a.imag)) for a, b in zip(map(complex, z), w, strict=True)]
+    times = lambda x, y: (x[0] * y[0] - x[1] * y[1], x[0] * y[1] + x[1] * y[0])  # noqa: E731
+    expected = (
+        sorted(e), list(itertools.accumulate(e, max)), list(itertools.accumulate(e, min)), list(map(max, e, e[1:])), list(map(min, e, e[1:])),
+        [min(max(x, e[1]), e[0]) for x in e], [max(e[0], e[3]), max(e[1], e[1], e[2]), *e[2:]], [times(e[0], e[3]), times(times(e[1], e[1]), e[2]), *e[2:]],
+    )  # fmt: skip
+    value, error = track(f, model="shadow")(z, w)
+    with flint.ctx.workprec(400):
+        exactly = lambda x: acb(*(arb(flint.fmpq(y.numerator, y.denominator)) for y in x))  # noqa: E731
+        for v, observed, numbers in zip(value, error, expected, strict=True):
+            assert_observed(v, observed, list(map(exactly, numbers)), "order")
+
+
+def test_order_of_what_is_not_finite():
+    """As float64 has it."""
+    z = jnp.array([1 + 1j, complex(jnp.nan, 1), 2, complex(1, jnp.nan), -jnp.inf, -0.0, 0.0])
+    f = lambda z: (jnp.sort(z), jnp.max(z), jnp.min(z), jnp.maximum(z, z[::-1]), lax.cummin(z))  # noqa: E731
+    assert all(np.all(error == 0) for error in track(f, model="shadow")(z).error)
