@@ -21,7 +21,8 @@ from precjax._inline import walk
 from precjax._rounding import enlarged, plus, where
 from precjax.doubledouble import DD
 from precjax.doubledouble import _primitives as primitives
-from precjax.doubledouble._factorizations import mapped, symmetric, transposed, triangle
+from precjax.doubledouble._factorizations import symmetric, triangle
+from precjax.doubledouble._numbers import mapped, transposed
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_rules import Call, PairRules, fat, pair_errors, special
 from precjax.models._paired import Rest, pair

@@ -17,7 +17,8 @@ from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, plus, where
 from precjax.doubledouble import DD
-from precjax.doubledouble._factorizations import lu, mapped, solve_triangular, transposed, triangle
+from precjax.doubledouble._factorizations import lu, solve_triangular, triangle
+from precjax.doubledouble._numbers import mapped, transposed
 from precjax.doubledouble._reflections import householder_product
 from precjax.models._pair_factorizations import (
     annotated,

@@ -17,7 +17,8 @@ from precjax._annotated import Annotated
 from precjax._rounding import enlarged, maximum, minus, times
 from precjax.doubledouble import DD
 from precjax.doubledouble import _rotations as rotations
-from precjax.doubledouble._factorizations import mapped, symmetric, transposed
+from precjax.doubledouble._factorizations import symmetric
+from precjax.doubledouble._numbers import mapped, transposed
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_factorizations import annotated, enclosed, evaluated, moved, residual
 from precjax.models._pair_rules import Call, PairRules, special
