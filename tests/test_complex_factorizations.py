@@ -2,14 +2,21 @@
 
 from typing import NamedTuple
 
+import cases_complex
 import flint
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.lax import linalg
+from test_pair_bounds import reference
 
+from precjax import Tracked
+from precjax._interpreter import _TRANSFORMED
 from precjax.doubledouble import DD, _factorizations, _numbers, _reflections, _rotations
+from precjax.models import _pair_factorizations, _pair_reflections, _pair_spectral
+from precjax.rules.enclosure import Enclosure
+from precjax.testing import exact
 
 TOLERANCE = 1e-29  # of numbers about 1; float64 leaves 1e-16
 
@@ -194,3 +201,53 @@ PROGRAMS = {
 def test_nothing_is_left_that_pairs_can_tell(name):
     check, matrix = PROGRAMS[name]
     check(matrix)
+
+
+# How large a bound may be where the matrix is exact.
+BOUNDED = {
+    "Cholesky": (linalg.cholesky, POSITIVE, 1e-27),
+    "LU": (lambda a: linalg.lu(a)[0], SQUARE, 1e-26),
+    "LU, tall": (lambda a: linalg.lu(a)[0], TALL, 1e-26),
+    "systems": (lambda a: cases_complex.systems(a, None), SQUARE[:3, :3], 1e-26),
+    "QR": (jnp.linalg.qr, TALL, 1e-26),
+    "eigh": (lambda a: cases_complex.spectrum(a, None), HERMITIAN, 1e-26),
+    "svd": (lambda a: cases_complex.singular(a, None), TALL, 1e-25),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BOUNDED)
+def test_references_lie_within_their_bounds(name):
+    """Exact matrices, and matrices with errors of one in 2**80, which no high part shows."""
+    f, a, limit = BOUNDED[name]
+    truth = jax.tree.leaves(exact(f, a, precision=400))
+    for arg in (a, Tracked(a, np.ldexp(np.abs(a), -80))):
+        results = reference(f, [arg])([arg])
+        for (x, bounds), t in zip(results, truth, strict=True):
+            assert arg is not a or np.all(np.asarray(bounds) <= limit), np.max(bounds)
+            for found, bound, number in zip(*map(np.ravel, (exactly(x), bounds, t)), strict=True):
+                assert abs(found - flint.acb(number)) <= flint.arb(float(bound)), name
+
+
+UNSEEN = lambda f: lambda *args: Enclosure(0 * f(*args).mid)  # noqa: E731
+FAULTS = {
+    "residual of a Cholesky factor not looked at": (_pair_factorizations, "residual", UNSEEN, "Cholesky"),
+    "residual of LU not looked at": (_pair_factorizations, "residual", UNSEEN, "LU"),
+    "residual of QR not looked at": (_pair_reflections, "residual", UNSEEN, "QR"),
+    "less than what moves singular vectors": (
+        _pair_spectral, "singular_errors", lambda f: lambda *args: [e * 2.0**-40 for e in f(*args)], "svd",
+    ),
+    "a transpose for an adjoint": (_factorizations, "adjoint", lambda _: _numbers.transposed, "Cholesky"),
+    "a phase left out": (_rotations.numbers, "direction", lambda _: lambda x: _numbers.lifted(jnp.ones_like(x.hi)), "eigh"),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_seen(name, monkeypatch):
+    where, attribute, faulty, program = FAULTS[name]
+    monkeypatch.setattr(where, attribute, faulty(getattr(where, attribute)))
+    _TRANSFORMED.clear()
+    with pytest.raises(AssertionError):
+        test_references_lie_within_their_bounds(program)
+    _TRANSFORMED.clear()

@@ -28,9 +28,8 @@ ROWS = [
 # Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.
 BOUNDED = {
     *cases_complex.PARTS, *cases_complex.BINARY, "complex sums", "complex dot", "complex dot with real", "complex ragged dot",
-    "complex conv", "complex moves",
-    "complex loop",
-} - {"complex angle", "complex z**3"}  # fmt: skip
+    "complex conv", "complex moves", "complex loop", *cases_complex.FACTORIZATIONS,
+} - {"complex angle", "complex z**3", "complex determinants"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

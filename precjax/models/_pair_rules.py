@@ -138,7 +138,7 @@ def pair_errors(model: PairRules, eqn: Any, operands: Sequence[Annotated], outs:
 _COMPLEX = primitives.MOVES | {
     "add", "add_any", "sub", "neg", "conj", "real", "imag", "complex", "mul", "div", "square", "abs", "sign",
     "integer_pow", "reduce_sum", "cumsum", "dot_general", "ragged_dot_general", "conv_general_dilated", "eq", "ne",
-    "convert_element_type",
+    "convert_element_type", "triangular_solve", "cholesky", "lu", "qr", "eigh", "svd",
 }  # fmt: skip
 
 
@@ -160,7 +160,11 @@ def _with_floor(error: Any, out: Any) -> Any:
 
 
 _SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
-_OF_COMPLEX = ("select_n", "dot_general", "ragged_dot_general", "conv_general_dilated")  # those that hold for moduli
+# Special rules that hold for complex numbers, errors being bounds of moduli.
+_OF_COMPLEX = (
+    "select_n", "dot_general", "ragged_dot_general", "conv_general_dilated", "triangular_solve", "cholesky", "lu", "qr",
+    "eigh", "svd",
+)  # fmt: skip
 
 
 def special(*names: str) -> Callable[[Callable], Callable]:
