@@ -18,11 +18,11 @@ import precjax
 from precjax import track
 from precjax.testing import _sample, exact
 
-CASES = [c for c in [*cases_complex.CASES, *cases_order.CASES] if any(f.startswith("float64") for f in c.formats)]
+CASES = [c for c in [*cases_order.CASES, *cases_complex.CASES] if any(f.startswith("float64") for f in c.formats)]
 FACTORIZATIONS = [c for c in CASES if c.name in cases_complex.FACTORIZATIONS]
 # Linear algebra takes seconds to compile, each row.
 ROWS = [
-    *mostly_long(groups([c for c in CASES if c not in FACTORIZATIONS], 6), 10),
+    *mostly_long(groups([c for c in CASES if c not in FACTORIZATIONS], 6), 8),
     *(pytest.param([c], marks=pytest.mark.long) for c in FACTORIZATIONS),
 ]
 # Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.
@@ -88,8 +88,8 @@ def test_state_is_carried():
 def test_what_lacks_pairs_is_named():
     with pytest.raises(precjax.MissingRuleError, match="no arithmetic of pairs for 'eig'"):
         track(jnp.linalg.eigvals, model="shadow")(jnp.eye(2) * (1 + 0j))
-    value, error = track(jnp.linalg.eigvalsh, model="certified")(jnp.eye(2) * (1 + 0j))
-    assert np.all(np.abs(value - 1) <= error) and np.all(error < 1e-14)
+    value, error = track(jnp.linalg.eigvals, model="certified")(jnp.diag(jnp.array([1.0, 3.0])) * (1 + 0j))
+    assert np.all(np.abs(value - np.array([1, 3])) <= error) and np.all(error < 1e-14)
 
 
 def test_order_of_what_float64_cannot_tell_apart():
