@@ -196,6 +196,22 @@ CONVOLUTIONS = {
 }
 
 
+def ragged(dense, axis, groups, sizes):
+    """A product of groups along an axis of the left operand; the right one may have an axis of groups."""
+    dimensions = lax.RaggedDotDimensionNumbers(dense, [axis], groups)
+    return lambda a, b: lax.ragged_dot_general(a, b, jnp.array(sizes, jnp.int32), dimensions)
+
+
+ROWS_OF_A_BATCH = ((([2], [1]), ([0], [2])), 1, [0], [[2, 0, 2], [1, 1, 0]])
+RAGGED = {
+    "ragged dot": (lambda a, b: lax.ragged_dot(a, b, jnp.array([2, 0, 3], jnp.int32)), (6, 3), (3, 3, 2)),
+    "ragged rows of a batch": (ragged(*ROWS_OF_A_BATCH), (2, 4, 3), (3, 3, 2, 2)),
+    "ragged terms": (ragged((([1, 2], [1, 0]), ([0], [2])), 2, [], [[[1, 3], [2, 1]]] * 2), (2, 2, 4, 3), (4, 2, 2, 3)),
+    "ragged batch": (ragged((([2], [1]), ([0], [0])), 0, [], [1, 2]), (3, 2, 3), (3, 3, 2)),
+    "gradient of ragged dot": (jax.grad(lambda a, b: (lax.ragged_dot(a, b, jnp.array([2, 2], jnp.int32)) ** 2).sum(), (0, 1)), (5, 3), (2, 3, 2)),
+}  # fmt: skip
+
+
 PLAIN_FORMATS = {
     "dot of one term", "batch in the middle", "two contracted", "empty dot", "highest precision", "conv strided", "conv dilated", "conv batch groups",
     "conv channels last", "conv one dimension",
@@ -206,9 +222,10 @@ def contractions():
     for name, (f, *shapes) in {**DOTS, **CONVOLUTIONS}.items():
         formats = FLOATS_AND_X64 if name in ("dot", "conv") else FULL if name in PLAIN_FORMATS else FLOATS[:-1]
         yield Case(name, f, numbers(*shapes, wide=False), formats, NORMWISE)
-    ragged = lambda a, b: lax.ragged_dot(a, b, jnp.array([2, 0, 3], jnp.int32))  # noqa: E731
-    # JAX cannot vmap it over both operands yet, so it stays out of float32, which is vmapped.
-    yield Case("ragged dot", ragged, numbers((6, 3), (3, 3, 2), wide=False), ("float64", "bfloat16"))
+    for name, (f, *shapes) in RAGGED.items():
+        # JAX cannot vmap it over both operands yet, so it stays out of float32, which is vmapped.
+        rare = () if name == "ragged dot" else ("bfloat16",)
+        yield Case(name, f, numbers(*shapes, wide=False), ("float64", "bfloat16"), rare=rare)
     for name, (f, *shapes) in ACCUMULATED.items():
         yield Case(name, f, numbers(*shapes, wide=False), ("bfloat16", "float16"), NORMWISE)
 

@@ -71,7 +71,8 @@ ARRAYS = [
     c for c in cases_arrays.CASES
     if c.name in (
         "reduce_sum", "argmax", "sort with payload", "top_k", "cumsum reversed", "cumlogsumexp", "reduce_prod", "pad", "take filled",
-        "scatter-add", "gradient of gather", "dynamic_update_slice", "batched dot", "conv gradient", "average pool", "max pool padded",
+        "scatter-add", "gradient of gather", "dynamic_update_slice", "batched dot", "ragged dot", "ragged rows of a batch", "ragged terms",
+        "ragged batch", "gradient of ragged dot", "conv gradient", "average pool", "max pool padded",
         "gradient of overlapping max pool", "gradient of min pool", "tangent of max pool", "tangent of min pool", "product pool",
         "three reductions", "approx_max_k", "approx_min_k", "scatter-mul", "scatter-max", "scatter-min dropped",
     )

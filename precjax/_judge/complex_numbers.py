@@ -26,7 +26,8 @@ _SHARED = (
     "optimization_barrier", "reshape", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "rev", "slice",
     "concatenate", "split", "stack", "unstack", "tile", "pad", "gather", "dynamic_slice", "dynamic_update_slice",
     "scatter", "scatter-add", "scatter-sub", "scatter-mul", "reduce_sum", "reduce_prod", "cumsum", "cumprod",
-    "reduce_window_sum", "dot_general", "conv_general_dilated", "empty", "empty2", "iota", "polynomial",
+    "reduce_window_sum", "dot_general", "ragged_dot_general", "conv_general_dilated", "empty", "empty2", "iota",
+    "polynomial",
 )  # fmt: skip
 COMPLEX.update({name: RULES[name] for name in _SHARED})
 

@@ -32,13 +32,36 @@ def _product(left, right):
 
 
 @rule("ragged_dot_general")
-def ragged_dot_general(a, b, sizes, **params):
-    """Rows in groups of these sizes times a matrix each; rows beyond the last group give 0."""
-    result = np.full((a.shape[0], b.shape[-1]), ZERO, dtype=object)
-    ends = np.cumsum(np.asarray(sizes, int))
-    for group, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        result[start:end] = _product(lift(a)[None, start:end], lift(b)[None, group])[0]
-    return result
+def ragged_dot_general(a, b, sizes, *, ragged_dot_dimension_numbers, **params):
+    """Of the rows of a group with its matrix, the sum over groups; of a group of terms, one product each."""
+    numbers, (axis,) = ragged_dot_dimension_numbers, ragged_dot_dimension_numbers.lhs_ragged_dimensions
+    (left, right), (batch, other_batch) = dense = numbers.dot_dimension_numbers
+    if axis in batch:
+        return dot_general(a, b, dimension_numbers=dense)
+    if axis in left:
+        place = left.index(axis)
+        rows = _members(lift(a), sizes, axis, [*batch, *left[:place]])
+        columns = _members(lift(b), sizes, right[place], [*other_batch, *right[:place]])
+        return np.stack([dot_general(x, y, dimension_numbers=dense) for x, y in zip(rows, columns, strict=True)])
+    free = [i for i in range(a.ndim) if i not in (*left, *batch)]
+    (group,) = numbers.rhs_group_dimensions
+    shifted = tuple(tuple(i - (i > group) for i in axes) for axes in (right, other_batch))
+    dense = (left, shifted[0]), (batch, shifted[1])
+    rows = _members(lift(a), sizes, axis, [*batch, *free[: free.index(axis)]])
+    return sum(dot_general(x, b.take(i, group), dimension_numbers=dense) for i, x in enumerate(rows))
+
+
+def _members(x, sizes, axis, before):
+    """For each group the array with zeros where others' elements are; sizes may differ along the axes before."""
+    sizes = np.broadcast_to(sizes, (*(x.shape[i] for i in before), np.shape(sizes)[-1])).astype(int)
+    ends = np.cumsum(sizes, axis=-1)
+    groups = [np.full(x.shape, ZERO, dtype=object) for _ in range(sizes.shape[-1])]
+    for place in np.ndindex(x.shape):
+        end = ends[tuple(place[i] for i in before)]
+        group = int(np.searchsorted(end, place[axis], side="right"))
+        if group < len(end):
+            groups[group][place] = x[place]
+    return groups
 
 
 @rule("conv_general_dilated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ from precjax._rounding import computed_once
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _complex as numbers
 from precjax.doubledouble import _complex_elementary as elementary
+from precjax.doubledouble import _complex_order as order
 from precjax.doubledouble import _fourier as fourier
+from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _primitives as primitives
 from precjax.doubledouble._complex import Parts, is_complex, joined, parts, settled
-from precjax.doubledouble._pairs import DD
+from precjax.doubledouble._pairs import DD, from_float
 
 _TABLE: dict[str, Callable[..., list[Any]]] = {}
 
@@ -132,11 +135,11 @@ def _by_part(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return [joined(Parts(*(primitives.run(eqn, part)[0] for part in both)))]
 
 
-@_primitive("dot_general", "conv_general_dilated")
+@_primitive("dot_general", "ragged_dot_general", "conv_general_dilated")
 def _bilinear(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     """Four real products, or two if one operand is real."""
-    product = lambda x, y: primitives.run(eqn, [x, y])[0]  # noqa: E731
-    a, b = map(parts, operands)
+    product = lambda x, y: primitives.run(eqn, [x, y, *operands[2:]])[0]  # noqa: E731
+    a, b = map(parts, operands[:2])
     re, im = product(a.re, b.re), product(a.re, b.im) if is_complex(operands[1]) else None
     if is_complex(operands[0]):
         turned = product(a.im, b.re)
@@ -145,24 +148,60 @@ def _bilinear(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return [joined(Parts(re, im))]
 
 
-@_primitive("reduce_prod")
-def _reduce_prod(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    (plain,), z = compat.bind(eqn, _highs(operands)), parts(operands[0])
-    one = jax.tree.leaves(Parts(DD(jnp.ones(()), jnp.zeros(())), DD(jnp.zeros(()), jnp.zeros(()))))
-    structure = jax.tree.structure(z)
+def _folded(
+    operation: Callable[[Parts, Parts], Parts], neutral: float, params: Sequence[str], reduce: Callable[..., Any]
+) -> Callable[..., list[Any]]:
+    """A reduction of four arrays; where parts of what float64 gives are not finite, that."""
 
-    def multiply(a: Any, b: Any) -> Any:
-        return tuple(jax.tree.leaves(numbers.mul(*(jax.tree.unflatten(structure, v) for v in (a, b)))))
+    def apply(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+        (plain,), (leaves, structure) = compat.bind(eqn, _highs(operands)), jax.tree.flatten(parts(operands[0]))
+        start = jax.tree.leaves(Parts(from_float(neutral), from_float(0.0)))
 
-    product = lax.reduce(tuple(jax.tree.leaves(z)), tuple(one), multiply, eqn.params["axes"])
-    return [settled(jax.tree.unflatten(structure, product), plain)]
+        def step(a: Any, b: Any) -> Any:
+            return tuple(jax.tree.leaves(operation(*(jax.tree.unflatten(structure, v) for v in (a, b)))))
+
+        found = reduce(tuple(leaves), tuple(start), step, *(eqn.params[name] for name in params))
+        return [settled(jax.tree.unflatten(structure, found), plain)]
+
+    return apply
 
 
-@_primitive("cumprod")
-def _cumprod(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    (plain,), z = compat.bind(eqn, _highs(operands)), parts(operands[0])
-    found = lax.associative_scan(numbers.mul, z, reverse=eqn.params["reverse"], axis=eqn.params["axis"])
-    return [settled(found, plain)]
+def _running(operation: Callable[[Parts, Parts], Parts]) -> Callable[..., list[Any]]:
+    def apply(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+        (plain,), z = compat.bind(eqn, _highs(operands)), parts(operands[0])
+        found = lax.associative_scan(operation, z, reverse=eqn.params["reverse"], axis=eqn.params["axis"])
+        return [settled(found, plain)]
+
+    return apply
+
+
+def _scattered(operation: Callable[[Parts, Parts], Parts]) -> Callable[..., list[Any]]:
+    def apply(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+        (plain,), (z, places, updates) = compat.bind(eqn, _highs(operands)), operands
+        params = {name: eqn.params[name] for name in primitives.SCATTER}
+        return [settled(indexing.scatter_combined(operation, parts(z), places, parts(updates), **params), plain)]
+
+    return apply
+
+
+for _name, _operation, _start in (
+    ("prod", numbers.mul, 1.0),
+    ("max", order.larger, -math.inf),
+    ("min", order.smaller, math.inf),
+):
+    _TABLE[f"reduce_{_name}"] = _folded(_operation, _start, ["axes"], lax.reduce)
+    _TABLE[f"cum{_name}"] = _running(_operation)
+    for _joint in "-_":
+        _TABLE[f"scatter{_joint}{_name.replace('prod', 'mul')}"] = _scattered(_operation)
+    if _name != "prod":
+        _TABLE[f"reduce_window_{_name}"] = _folded(_operation, _start, primitives.WINDOWS, lax.reduce_window)
+        _elementwise(_name, _operation, many_valued=False)
+_elementwise("clamp", order.clamp, many_valued=False)
+
+
+@_primitive("sort", "triangular_solve", "lu", "cholesky", "qr", "geqrf", "householder_product", "ormqr", "eigh", "svd")
+def _written_for_both(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    return primitives.run(eqn, operands)
 
 
 @_primitive("fft")

@@ -89,6 +89,51 @@ def dot_general(x: DD, y: DD, dimension_numbers: Any) -> DD:
     return DD(total.hi.reshape(shape), total.lo.reshape(shape))
 
 
+def ragged_dot_general(x: DD, y: DD, sizes: Any, numbers: Any) -> DD:
+    """Products of groups, as JAX makes them of dense ones: to the bound of `dot_general`, over all groups.
+
+    Args:
+        x: left operand, as in `lax.ragged_dot_general`.
+        y: right operand.
+        sizes: integers, the sizes of the groups ``(g,)``, or ``(*s, g)`` for each place along the axes before.
+        numbers: a `lax.RaggedDotDimensionNumbers`.
+
+    Returns:
+        The products: where rows are in groups, of each with its own matrix, 0 beyond the last group; where what is
+        contracted is in groups, one for each group; where a batch is in groups, the dense product.
+    """
+    ((left, right), (left_batch, right_batch)), (axis,) = numbers.dot_dimension_numbers, numbers.lhs_ragged_dimensions
+    left, right, left_batch, right_batch = (tuple(axes) for axes in (left, right, left_batch, right_batch))
+    if axis in left_batch:
+        return dot_general(x, y, ((left, right), (left_batch, right_batch)))
+    behind = lambda axes: tuple(a + 1 for a in axes)  # noqa: E731
+    if axis in left:
+        place = left.index(axis)
+        x = _grouped(x, sizes, axis, (*left_batch, *left[:place]))
+        y = _grouped(y, sizes, right[place], (*right_batch, *right[:place]))
+        batches = ((0, *behind(left_batch)), (0, *behind(right_batch)))
+        return dot_general(x, y, ((behind(left), behind(right)), batches))
+    before = [a for a in range(axis) if a not in (*left, *left_batch)]
+    x = _grouped(x, sizes, axis, (*left_batch, *before))
+    contracted = (0, *behind(left)), (*numbers.rhs_group_dimensions, *right)
+    return dot_general(x, y, (contracted, (behind(left_batch), right_batch)))
+
+
+def _grouped(x: DD, sizes: Any, axis: int, before: Sequence[int]) -> DD:
+    """One copy for each group, in a new first axis: its members along an axis, and zeros beside them."""
+    before = before if sizes.ndim > 1 else ()
+    order = sorted(range(len(before)), key=before.__getitem__)
+    shape, places = (sizes.shape[-1], *x.hi.shape), (0, *(before[i] + 1 for i in order))
+
+    def placed(v: Any) -> Any:
+        return lax.broadcast_in_dim(jnp.transpose(v, (len(before), *order)), shape, places)
+
+    ends = jnp.cumsum(sizes, axis=-1, dtype=sizes.dtype)
+    member = lax.broadcasted_iota(sizes.dtype, shape, axis + 1)
+    inside = (placed(ends - sizes) <= member) & (member < placed(ends))
+    return DD(*(jnp.where(inside, v, jnp.zeros_like(v)) for v in x))
+
+
 @functools.partial(jax.jit, static_argnames=("parameters",))
 def _convolution(x: DD, y: DD, parameters: Any) -> DD:
     options = dict(parameters)

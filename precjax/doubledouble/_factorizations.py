@@ -1,4 +1,4 @@
-"""Linear systems and factorizations of matrices of pairs, by refinement of those of float64.
+"""Linear systems and factorizations of matrices of pairs, real or complex, by refinement of those of float64.
 
 Theorem: let B be about A^-1, |I - B A| <= c < 1. Then x + B (b - A x) is closer to A^-1 b than x, by a factor of c:
 each turn gains the digits that float64 gets right, until the residual is as exact as it can be computed, in pairs. The
@@ -14,33 +14,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
-from precjax.doubledouble import _arithmetic as arithmetic
-from precjax.doubledouble._contractions import dot_general
-from precjax.doubledouble._pairs import DD, from_float
+from precjax.doubledouble._numbers import add, adjoint, conj, dot, lifted, mapped, sub, transposed
+from precjax.doubledouble._pairs import DD
 
 _TURNS = 4  # condition numbers up to 1e11 leave float64 five digits a turn
-
-
-def mapped(f: Callable[[Any], Any], x: DD) -> DD:
-    """A move of elements."""
-    return DD(f(x.hi), f(x.lo))
-
-
-def dot(a: DD, b: DD) -> DD:
-    """The product of stacks of matrices."""
-    batch = tuple(range(a.hi.ndim - 2))
-    return dot_general(a, b, (((a.hi.ndim - 1,), (b.hi.ndim - 2,)), (batch, batch)))
-
-
-def transposed(x: DD) -> DD:
-    """Rows and columns exchanged."""
-    return mapped(lambda v: jnp.swapaxes(v, -1, -2), x)
 
 
 def triangle(x: DD, lower: bool, unit_diagonal: bool = False) -> DD:
@@ -57,17 +39,17 @@ def solve_triangular(a: DD, b: DD, lower: bool) -> DD:
     rough = lambda r: lax.linalg.triangular_solve(a.hi, r, left_side=True, lower=lower)  # noqa: E731
 
     def turn(_: int, x: DD) -> DD:
-        residual = arithmetic.sub(b, dot(a, x))
-        return arithmetic.add(x, from_float(rough(residual.hi)))
+        residual = sub(b, dot(a, x))
+        return add(x, lifted(rough(residual.hi)))
 
-    return lax.fori_loop(0, _TURNS, turn, from_float(rough(b.hi)))
+    return lax.fori_loop(0, _TURNS, turn, lifted(rough(b.hi)))
 
 
 def triangular_solve(
     a: DD, b: DD, *, left_side: bool, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool
 ) -> DD:
-    """As `lax.linalg.triangular_solve`, of real matrices."""
-    a = triangle(a, lower, unit_diagonal)
+    """As `lax.linalg.triangular_solve`."""
+    a = triangle(conj(a) if conjugate_a else a, lower, unit_diagonal)
     if transpose_a == left_side:
         a, lower = transposed(a), not lower
     if left_side:
@@ -78,18 +60,23 @@ def triangular_solve(
 def cholesky(a: DD) -> DD:
     """The lower factor of the symmetric matrix of which the lower triangle is read."""
     a = symmetric(a)
-    half = lambda e: jnp.tril(e, -1) + jnp.triu(jnp.tril(e)) / 2  # noqa: E731
+    half = lambda e: jnp.tril(e, -1) + _diagonal(e) / 2  # noqa: E731
 
     def turn(_: int, factor: DD) -> DD:
-        residual = arithmetic.sub(a, dot(factor, transposed(factor))).hi
-        return _multiplied(factor, half(between(factor.hi, residual, jnp.swapaxes(factor.hi, -1, -2))))
+        residual = sub(a, dot(factor, adjoint(factor))).hi
+        return _multiplied(factor, half(between(factor.hi, residual, jnp.conj(jnp.swapaxes(factor.hi, -1, -2)))))
 
-    return lax.fori_loop(0, _TURNS, turn, from_float(jnp.tril(lax.linalg.cholesky(a.hi, symmetrize_input=False))))
+    return lax.fori_loop(0, _TURNS, turn, lifted(jnp.tril(lax.linalg.cholesky(a.hi, symmetrize_input=False))))
 
 
 def symmetric(a: DD) -> DD:
-    """The matrix of which the lower triangle is read."""
-    return mapped(lambda v: jnp.tril(v) + jnp.swapaxes(jnp.tril(v, -1), -1, -2), a)
+    """The symmetric, or Hermitian, matrix of which the lower triangle is read."""
+    return mapped(lambda v: jnp.tril(v, -1) + _diagonal(v) + jnp.conj(jnp.swapaxes(jnp.tril(v, -1), -1, -2)), a)
+
+
+def _diagonal(v: Any) -> Any:
+    """The diagonal, which is real, of a Hermitian matrix."""
+    return jnp.real(jnp.triu(jnp.tril(v)))
 
 
 def between(lower: Any, residual: Any, upper: Any, unit_diagonal: bool = False) -> Any:
@@ -100,7 +87,7 @@ def between(lower: Any, residual: Any, upper: Any, unit_diagonal: bool = False) 
 
 def _multiplied(factor: DD, small: Any) -> DD:
     """factor (I + small): the small part has digits to spare."""
-    return arithmetic.add(factor, from_float(jnp.matmul(factor.hi, small, precision=lax.Precision.HIGHEST)))
+    return add(factor, lifted(jnp.matmul(factor.hi, small, precision=lax.Precision.HIGHEST)))
 
 
 def lu(a: DD) -> tuple[DD, Any, Any]:
@@ -139,11 +126,11 @@ def _refined(a: DD, packed: Any) -> tuple[DD, DD]:
 
     def turn(_: int, factors: tuple[DD, DD]) -> tuple[DD, DD]:
         lower, upper = factors
-        residual = arithmetic.sub(a, dot(lower, upper)).hi
+        residual = sub(a, dot(lower, upper)).hi
         divided = jnp.where(corner, 1.0, upper.hi)
         e = between(lower.hi, residual, divided, unit_diagonal=True)
         moved = jnp.matmul(jnp.triu(e), divided, precision=lax.Precision.HIGHEST)
-        return _multiplied(lower, jnp.tril(e, -1)), arithmetic.add(upper, from_float(jnp.triu(moved)))
+        return _multiplied(lower, jnp.tril(e, -1)), add(upper, lifted(jnp.triu(moved)))
 
-    start = triangle(from_float(packed), True, True), triangle(from_float(packed), False)
+    start = triangle(lifted(packed), True, True), triangle(lifted(packed), False)
     return lax.fori_loop(0, _TURNS, turn, start)

@@ -7,14 +7,17 @@ is exact.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from precjax.doubledouble import _arithmetic as arithmetic
+from precjax.doubledouble._complex import Parts, is_complex, joined, parts
 from precjax.doubledouble._contractions import LOWEST, Cut, collected, slices
 from precjax.doubledouble._pairs import DD, exponent, from_float, scaled, settle
 
@@ -54,12 +57,12 @@ def scatter_add(x: DD, indices: Any, updates: DD, dimension_numbers: Any, **opti
 
 
 def scatter_combined(
-    operation: Callable[[DD, DD], DD], x: DD, indices: Any, updates: DD, dimension_numbers: Any, **options: Any
-) -> DD:
+    operation: Callable[[Any, Any], Any], x: Any, indices: Any, updates: Any, dimension_numbers: Any, **options: Any
+) -> Any:
     """Combines updates with the places that the indices say; those that meet in a place one after the other.
 
     Args:
-        operation: of two pairs, such as `mul`.
+        operation: of two pairs, such as `mul`, or of the `Parts` of complex ones.
         x: what the places hold.
         indices: as in `lax.scatter_mul`.
         updates: what to combine it with.
@@ -69,21 +72,23 @@ def scatter_combined(
     Returns:
         As many operations in a place as there are updates.
     """
+    nowhere, one = (jnp.zeros_like(jax.tree.leaves(v)[0]) for v in (x, updates))
 
     def scatter(how: Callable[..., Any], v: Any) -> Any:
-        return how(jnp.zeros_like(x.hi), indices, v, dimension_numbers, **options)
+        return how(nowhere, indices, v, dimension_numbers, **options)
 
-    read = _gather_like(dimension_numbers, x.hi.shape, updates.hi.shape)
-    numbers = jnp.reshape(jnp.arange(1.0, updates.hi.size + 1, dtype=x.hi.dtype), updates.hi.shape)
+    read = _gather_like(dimension_numbers, nowhere.shape, one.shape)
+    numbers = jnp.reshape(jnp.arange(1.0, one.size + 1, dtype=one.dtype), one.shape)
 
-    def one_each(state: tuple[DD, Any]) -> tuple[DD, Any]:
+    def one_each(state: tuple[Any, Any]) -> tuple[Any, Any]:
         total, left = state
         last = scatter(lax.scatter_max, jnp.where(left, numbers, 0.0))
         chosen = left & (read(last, indices, options["mode"]) == numbers)
-        term = DD(*(scatter(lax.scatter_add, jnp.where(chosen, v, 0.0)) for v in updates))
-        return arithmetic.select(last > 0, operation(total, term), total), left & ~chosen
+        term = jax.tree.map(lambda v: scatter(lax.scatter_add, jnp.where(chosen, v, 0.0)), updates)
+        combined = jax.tree.map(functools.partial(jnp.where, last > 0), operation(total, term), total)
+        return combined, left & ~chosen
 
-    inside = read(jnp.ones_like(x.hi), indices, options["mode"]) == 1
+    inside = read(jnp.ones_like(nowhere), indices, options["mode"]) == 1
     return lax.while_loop(lambda state: jnp.any(state[1]), one_each, (x, inside))[0]
 
 
@@ -177,6 +182,8 @@ def _winners(x: DD, others: Sequence[Any], largest: bool, window_dimensions: Any
 def sort(operands: Sequence[Any], dimension: int, num_keys: int, is_stable: bool = True) -> list[Any]:
     """Sorts pairs and arrays together by the first of them, exactly: by hi, and then by lo.
 
+    Complex keys are sorted by their real parts, and then by their imaginary ones.
+
     Args:
         operands: pairs or arrays, of one shape.
         dimension: the axis.
@@ -186,10 +193,11 @@ def sort(operands: Sequence[Any], dimension: int, num_keys: int, is_stable: bool
     Returns:
         The sorted operands.
     """
-    parts = [list(x) if isinstance(x, DD) else [x] for x in operands]
-    keys = sum(map(len, parts[:num_keys]))
-    done = iter(lax.sort([v for part in parts for v in part], dimension, is_stable, keys))
-    return [DD(next(done), next(done)) if isinstance(x, DD) else next(done) for x in operands]
+    trees = [parts(x) if i < num_keys and is_complex(x) else x for i, x in enumerate(operands)]
+    leaves, structure = jax.tree.flatten(trees)
+    keys = len(jax.tree.leaves(trees[:num_keys]))
+    done = jax.tree.unflatten(structure, lax.sort(leaves, dimension, is_stable, keys))
+    return [joined(x) if isinstance(x, Parts) else x for x in done]
 
 
 def top_k(x: DD, k: int, axis: int) -> tuple[DD, Any]:

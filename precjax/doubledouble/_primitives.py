@@ -135,15 +135,15 @@ for _name in ("reduce_sum", "reduce_prod", "reduce_max", "reduce_min"):
     _whole(_name, getattr(reductions, _name), "axes")
 for _name in ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"):
     _whole(_name, getattr(reductions, _name), "axis", "reverse")
-_WINDOWS = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+WINDOWS = ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
 for _name in ("reduce_window_sum", "reduce_window_max", "reduce_window_min"):
-    _whole(_name, getattr(indexing, _name), *_WINDOWS)
-_SCATTER = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-_whole("scatter-add", indexing.scatter_add, *_SCATTER)
-_whole("scatter-sub", lambda x, i, y, **p: indexing.scatter_add(x, i, arithmetic.neg(y), **p), *_SCATTER)
+    _whole(_name, getattr(indexing, _name), *WINDOWS)
+SCATTER = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+_whole("scatter-add", indexing.scatter_add, *SCATTER)
+_whole("scatter-sub", lambda x, i, y, **p: indexing.scatter_add(x, i, arithmetic.neg(y), **p), *SCATTER)
 for _name, _operation in {"mul": arithmetic.mul, "max": arithmetic.max, "min": arithmetic.min}.items():
     for _joint in "-_":
-        _whole(f"scatter{_joint}{_name}", functools.partial(indexing.scatter_combined, _operation), *_SCATTER)
+        _whole(f"scatter{_joint}{_name}", functools.partial(indexing.scatter_combined, _operation), *SCATTER)
 _whole("conv_general_dilated", contractions.conv_general_dilated, "window_strides", "padding", "lhs_dilation",
        "rhs_dilation", "dimension_numbers", "feature_group_count", "batch_group_count")  # fmt: skip
 _whole("triangular_solve", factorizations.triangular_solve, "left_side", "lower", "transpose_a", "conjugate_a",
@@ -214,7 +214,7 @@ def _sort(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 
 @_primitive("select_and_scatter_add", "select_and_gather_add")
 def _select_and_add(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    windows = {name: value for name, value in eqn.params.items() if name in _WINDOWS}
+    windows = {name: value for name, value in eqn.params.items() if name in WINDOWS}
     largest = eqn.params["select_prim"].name.startswith("g")
     return [getattr(indexing, eqn.primitive.name)(*operands, largest, **windows)]
 
@@ -226,7 +226,7 @@ def _reduce(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 
 @_primitive("reduce_window")
 def _reduce_window(eqn: Any, operands: Sequence[Any]) -> list[Any]:
-    windows = {name: eqn.params[name] for name in _WINDOWS}
+    windows = {name: eqn.params[name] for name in WINDOWS}
     return _folded(eqn, operands, lambda *args: lax.reduce_window(*args, **windows))
 
 
@@ -275,6 +275,12 @@ def _step(eqn: Any, operands: Sequence[Any]) -> list[Any]:
 def _dot_general(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     numbers = tuple(tuple(tuple(axes) for axes in pair) for pair in eqn.params["dimension_numbers"])
     return [contractions.dot_general(*map(_pair, operands), numbers)]
+
+
+@_primitive("ragged_dot_general")
+def _ragged_dot_general(eqn: Any, operands: Sequence[Any]) -> list[Any]:
+    x, y, sizes = operands
+    return [contractions.ragged_dot_general(_pair(x), _pair(y), sizes, eqn.params["ragged_dot_dimension_numbers"])]
 
 
 @_primitive("convert_element_type")

@@ -6,6 +6,9 @@ pairs are enough, a few more within clusters, where those vectors are arbitrary.
 is a float64 number, of which cosine and sine are computed in pairs, so that each rotation is orthogonal to 2**-100.
 Right singular vectors of A + c I, where it is positive definite, are eigenvectors of a symmetric A.
 
+Of complex columns, one of the two is first turned by the phase of their inner product, which is real then; the phases
+of the vectors are those that bring them nearest to the vectors of float64.
+
 A sweep is n - 1 rounds of a tournament: in each, every column meets another, and all of them turn at once.
 
 References:
@@ -23,9 +26,12 @@ from jax import lax
 
 from precjax._rounding import divide
 from precjax.doubledouble import _arithmetic as arithmetic
-from precjax.doubledouble._factorizations import dot, mapped, symmetric, transposed
+from precjax.doubledouble import _numbers as numbers
+from precjax.doubledouble._complex import is_complex
+from precjax.doubledouble._factorizations import symmetric
+from precjax.doubledouble._numbers import adjoint, dot, lifted, mapped
 from precjax.doubledouble._pairs import DD, exponent, from_float, power_of_two, scaled
-from precjax.doubledouble._reflections import inner, orthonormal
+from precjax.doubledouble._reflections import inner, orthonormal, squares
 
 _SWEEPS = 20  # never reached: quadratic convergence needs three, in clusters some ten
 _NOISE = 2.0**-90  # a singular value below it, of a matrix of unit size, says little about its left vector
@@ -35,16 +41,16 @@ _SMALL = 2.0**-98  # a cosine that some roundings of pairs may leave
 
 def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
     """As `lax.linalg.eigh`: unit vectors with the signs that float64 gives them, values in ascending order."""
-    a = symmetric(a if lower else transposed(a))
+    a = symmetric(a if lower else adjoint(a))
     near, none = lax.linalg.eigh(a.hi, symmetrize_input=False)
     if not a.hi.size:
-        return from_float(near), from_float(none)
-    unit = _unit(a)
-    a = scaled(a, -unit)
+        return lifted(near), from_float(none)
+    unit = numbers.unit(a, (-2, -1))
+    a = numbers.scaled(a, -unit)
     norm = jnp.max(jnp.sum(lax.abs(a.hi), axis=-1, keepdims=True), axis=-2, keepdims=True, initial=0.5)
     shift = from_float(jnp.eye(a.hi.shape[-1]) * power_of_two(exponent(norm) + 1))
-    _, v = _orthogonalized(arithmetic.add(a, shift), near)
-    values = inner(v, dot(a, v))
+    _, v = _orthogonalized(numbers.add(a, shift), near)
+    values = numbers.real(inner(v, dot(a, v)))
     order = jnp.lexsort((values.lo, values.hi), axis=-1)
     v, values = (mapped(lambda x: jnp.take_along_axis(x, order, -1), x) for x in (v, values))
     return _signed(near, v)[0], mapped(lambda x: x[..., 0, :], scaled(values, unit))
@@ -55,18 +61,18 @@ def svd(a: DD, full_matrices: bool, compute_uv: bool) -> tuple[DD, ...]:
     wide = a.hi.shape[-2] < a.hi.shape[-1]
     u, none, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
     if not a.hi.size:
-        return tuple(map(from_float, (none, u, vt) if compute_uv else (none,)))
-    near = u, jnp.swapaxes(vt, -1, -2)
-    s, *factors = _singular(transposed(a), *near[::-1]) if wide else _singular(a, *near)
+        return tuple(map(lifted, (none, u, vt) if compute_uv else (none,)))
+    near = u, jnp.conj(jnp.swapaxes(vt, -1, -2))
+    s, *factors = _singular(adjoint(a), *near[::-1]) if wide else _singular(a, *near)
     u, v = reversed(factors) if wide else factors
-    return (s, u, transposed(v)) if compute_uv else (s,)
+    return (s, u, adjoint(v)) if compute_uv else (s,)
 
 
 def _singular(a: DD, left: Any, right: Any) -> tuple[DD, DD, DD]:
     """Values, left and right vectors of a tall matrix, from vectors of float64."""
-    unit = _unit(a)
-    w, v = _orthogonalized(scaled(a, -unit), right)
-    s = arithmetic.sqrt(inner(w, w))
+    unit = numbers.unit(a, (-2, -1))
+    w, v = _orthogonalized(numbers.scaled(a, -unit), right)
+    s = arithmetic.sqrt(squares(w))
     order = jnp.lexsort((-s.lo, -s.hi), axis=-1)
     s, v, w = (mapped(lambda x: jnp.take_along_axis(x, order, -1), x) for x in (s, v, w))
     v, w = _signed(right, v, w)
@@ -76,7 +82,7 @@ def _singular(a: DD, left: Any, right: Any) -> tuple[DD, DD, DD]:
 def _orthogonalized(a: DD, near: Any) -> tuple[DD, DD]:
     """Orthogonal columns A V, and V, orthogonal and near a matrix that is so to float64."""
     m, n = a.hi.shape[-2:]
-    v = _orthogonal(from_float(near))
+    v = _orthogonal(lifted(near))
     columns = mapped(lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, n % 2)]), _stacked(dot(a, v), v))
     turned = _swept(columns, m)
     return mapped(lambda x: x[..., :m, :n], turned), mapped(lambda x: x[..., m:, :n], turned)
@@ -85,16 +91,11 @@ def _orthogonalized(a: DD, near: Any) -> tuple[DD, DD]:
 def _left(w: DD, s: DD, near: Any) -> DD:
     """Left vectors W / S; where that is noise, and beyond them, those of float64, made orthogonal to the others."""
     n = s.hi.shape[-1]
-    noise, others = ~(s.hi > _NOISE), from_float(near)
-    u = arithmetic.div(w, arithmetic.select(noise, from_float(1.0), s))
+    noise, others = ~(s.hi > _NOISE), lifted(near)
+    u = numbers.div(w, arithmetic.select(noise, from_float(1.0), s))
     u = arithmetic.select(noise, mapped(lambda x: x[..., :n], others), u)
     beyond = mapped(lambda x: x[..., n:], others)
     return orthonormal(DD(*(jnp.concatenate(parts, -1) for parts in zip(u, beyond, strict=True))))
-
-
-def _unit(a: DD) -> Any:
-    """The exponent of the largest element."""
-    return exponent(jnp.max(lax.abs(a.hi), axis=(-2, -1), keepdims=True, initial=0.0))
 
 
 def _orthogonal(v: DD) -> DD:
@@ -102,7 +103,7 @@ def _orthogonal(v: DD) -> DD:
     eye = from_float(jnp.broadcast_to(jnp.eye(v.hi.shape[-1]), v.hi.shape))
 
     def step(_: int, v: DD) -> DD:
-        return arithmetic.add(v, dot(v, arithmetic.scale(arithmetic.sub(eye, dot(transposed(v), v)), 0.5)))
+        return numbers.add(v, dot(v, arithmetic.scale(numbers.sub(eye, dot(adjoint(v), v)), 0.5)))
 
     return lax.fori_loop(0, 2, step, v)
 
@@ -112,10 +113,10 @@ def _stacked(x: DD, y: DD) -> DD:
 
 
 def _signed(like: Any, v: DD, *others: DD) -> list[DD]:
-    """Columns of vectors, and of what belongs to them, with the signs that are nearer to other vectors."""
+    """Columns of vectors, and of what belongs to them, with the signs, or phases, that are nearest to other vectors."""
     # Where the product is nearly 0, hi and lo must still change their signs together.
-    opposite = from_float(jnp.sum(v.hi * like, axis=-2, keepdims=True)).hi < 0
-    return [arithmetic.select(opposite, arithmetic.neg(x), x) for x in (v, *others)]
+    phase = numbers.direction(lifted(jnp.sum(jnp.conj(v.hi) * like, axis=-2, keepdims=True)))
+    return [numbers.mul(x, phase) for x in (v, *others)]
 
 
 def _swept(x: DD, m: int) -> DD:
@@ -138,11 +139,13 @@ def _round(x: DD, m: int) -> tuple[DD, Any]:
     half = x.hi.shape[-1] // 2
     first, second = mapped(lambda v: v[..., :half], x), mapped(lambda v: v[..., half:], x)
     upper = [mapped(lambda v: v[..., :m, :], y) for y in (first, second)]
-    squares, off = [inner(y, y) for y in upper], inner(*upper)
-    cosine, sine = _rotation(*squares, off)
-    left = arithmetic.sub(arithmetic.mul(cosine, first), arithmetic.mul(sine, second))
-    right = arithmetic.add(arithmetic.mul(sine, first), arithmetic.mul(cosine, second))
-    norms = jnp.sqrt(squares[0].hi) * jnp.sqrt(squares[1].hi)
+    sizes, off = [squares(y) for y in upper], inner(*upper)
+    if is_complex(off):
+        second, off = numbers.mul(second, numbers.conj(numbers.direction(off))), numbers.absolute(off)
+    cosine, sine = _rotation(*sizes, off)
+    left = numbers.sub(numbers.mul(cosine, first), numbers.mul(sine, second))
+    right = numbers.add(numbers.mul(sine, first), numbers.mul(cosine, second))
+    norms = jnp.sqrt(sizes[0].hi) * jnp.sqrt(sizes[1].hi)
     off = jnp.where(norms > _TINY, lax.abs(off.hi) / jnp.maximum(norms, _TINY), 0.0)
     return DD(*(_next_round(*parts) for parts in zip(left, right, strict=True))), off
 

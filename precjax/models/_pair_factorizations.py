@@ -4,6 +4,7 @@ Theorem: the bounds of `rules.enclosure`, `rules.elimination` and `rules.cholesk
 results how far they are from the exact ones, given a bound of their residual. Here the residual is computed in pairs,
 each operation with its bound, so that it is some 2**-102 of what cancels in it. All else are factors of it, sizes of
 inverses and of triangular factors, which float64 gives well enough, from balls around high parts that cover low parts.
+Complex matrices are no other case: there, errors bound moduli, and transposes are adjoints.
 """
 
 from __future__ import annotations
@@ -18,15 +19,26 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._inline import walk
-from precjax._rounding import enlarged, plus, where
+from precjax._rounding import dtype_of, enlarged, plus, where
+from precjax._widen import wider
 from precjax.doubledouble import DD
+from precjax.doubledouble import _complex_primitives as complex_primitives
 from precjax.doubledouble import _primitives as primitives
-from precjax.doubledouble._factorizations import mapped, symmetric, transposed, triangle
+from precjax.doubledouble._factorizations import symmetric, triangle
+from precjax.doubledouble._numbers import adjoint, conj, mapped, transposed
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_rules import Call, PairRules, fat, pair_errors, special
 from precjax.models._paired import Rest, pair
 from precjax.rules.cholesky import moved_cholesky_factor
-from precjax.rules.elimination import Eliminated, before_doubt, less_than_pivot, moved_factors, parts
+from precjax.rules.elimination import (
+    OF_PARTS,
+    Eliminated,
+    before_doubt,
+    less_in_parts,
+    less_than_pivot,
+    moved_factors,
+    parts,
+)
 from precjax.rules.enclosure import Enclosure, amplified, defect, product, size
 from precjax.rules.linalg import triangular_inverse, triangular_weights
 
@@ -36,14 +48,15 @@ _FLOAT64 = np.dtype(np.float64)
 def enclosed(x: Annotated) -> Enclosure:
     """Its exact value, around the high part."""
     view = fat(x)
-    return Enclosure(jnp.asarray(view.value, _FLOAT64), view.error)
+    return Enclosure(jnp.asarray(view.value, wider(dtype_of(view.value))), view.error)
 
 
 def evaluated(model: PairRules, f: Callable[..., Any], *xs: Annotated) -> Annotated:
     """A function of arrays, in pairs with its bound."""
 
     def visit(eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-        outs = primitives.run(eqn, list(map(pair, operands)))
+        run = complex_primitives.run if complex_primitives.of_complex(eqn) else primitives.run
+        outs = run(eqn, list(map(pair, operands)))
         errors = pair_errors(model, eqn, operands, outs)
         return [annotated(out, error) for out, error in zip(outs, errors, strict=True)]
 
@@ -53,12 +66,13 @@ def evaluated(model: PairRules, f: Callable[..., Any], *xs: Annotated) -> Annota
 
 def annotated(x: DD, error: Any = None) -> Annotated:
     """A pair with its bound, at least what reading it may lose."""
-    return Annotated(x.hi, Rest(x.lo, plus(jnp.zeros_like(x.hi) if error is None else error, FLOOR)))
+    floor = 2 * FLOOR if jnp.iscomplexobj(x.hi) else FLOOR
+    return Annotated(x.hi, Rest(x.lo, plus(jnp.zeros(x.hi.shape) if error is None else error, floor)))
 
 
 def moved(f: Callable[[DD], DD], x: Annotated) -> Annotated:
     """A move of elements; the bound moves as the low part does."""
-    pairs = f(pair(x._replace(value=jnp.asarray(x.value, _FLOAT64))))
+    pairs = f(pair(x))
     if x.error is None:
         return Annotated(pairs.hi)
     return annotated(pairs, f(DD(jnp.zeros_like(pairs.hi), x.error.error)).lo)
@@ -81,7 +95,7 @@ def _triangular_solve(model: PairRules, call: Call) -> list[Any]:
     """See `rules.linalg`."""
     params, (a, b), (x,) = call.eqn.params, call.operands, call.outs
     lower = params["lower"]
-    a = moved(lambda v: triangle(v, lower, params["unit_diagonal"]), a)
+    a = moved(lambda v: triangle(conj(v) if params["conjugate_a"] else v, lower, params["unit_diagonal"]), a)
     if params["transpose_a"] == params["left_side"]:
         a, lower = moved(transposed, a), not lower
     turned = (lambda v: v) if params["left_side"] else transposed
@@ -101,7 +115,7 @@ def solution_error(model: PairRules, a: Annotated, b: Annotated, x: DD, lower: b
 def _cholesky(model: PairRules, call: Call) -> list[Any]:
     """See `rules.cholesky`."""
     a, factor = moved(symmetric, call.operands[0]), mapped(jnp.tril, call.outs[0])
-    rest = residual(model, a, annotated(factor), annotated(transposed(factor)))
+    rest = residual(model, a, annotated(factor), annotated(adjoint(factor)))
     error = moved_cholesky_factor(enclosed(annotated(factor)), size(rest))
     read = jnp.broadcast_to(jnp.tril(jnp.ones(error.shape[-2:], bool)), error.shape)
     return [where(read, error, 0.0)]
@@ -114,10 +128,13 @@ def _lu(model: PairRules, call: Call) -> list[Any]:
     permutation = rows[1]
     a = moved(lambda v: mapped(lambda x: jnp.take_along_axis(x, permutation[..., None], -2), v), matrix)
     error = elimination_error(model, a, packed)
-    computed = enlarged(plus(lax.abs(packed.hi), lax.abs(packed.lo)), 4, _FLOAT64)
-    smaller = less_than_pivot(packed.hi, plus(error, lax.abs(packed.lo)))
-    known = Eliminated(error, computed, size(enclosed(matrix)), smaller, matrix.error is None)
-    return before_doubt(known, permutation)
+    computed = enlarged(plus(lax.abs(packed.hi), lax.abs(packed.lo)), 10, _FLOAT64)
+    whole = enlarged(plus(error, lax.abs(packed.lo)), 5, _FLOAT64)
+    if jnp.iscomplexobj(packed.hi):
+        decided = less_in_parts(packed.hi, whole), False, OF_PARTS
+    else:
+        decided = less_than_pivot(packed.hi, whole), matrix.error is None
+    return before_doubt(Eliminated(error, computed, size(enclosed(matrix)), *decided), permutation)
 
 
 def elimination_error(model: PairRules, a: Annotated, packed: DD) -> Any:

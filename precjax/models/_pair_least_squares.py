@@ -15,7 +15,7 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, minimum, plus
-from precjax.doubledouble._factorizations import mapped, transposed
+from precjax.doubledouble._numbers import mapped, transposed
 from precjax.models._pair_factorizations import annotated, enclosed, evaluated, moved
 from precjax.models._pair_rules import PairRules
 from precjax.models._paired import pair

@@ -17,7 +17,8 @@ from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._rounding import enlarged, plus, where
 from precjax.doubledouble import DD
-from precjax.doubledouble._factorizations import lu, mapped, solve_triangular, transposed, triangle
+from precjax.doubledouble._factorizations import lu, solve_triangular, triangle
+from precjax.doubledouble._numbers import adjoint, mapped, transposed
 from precjax.doubledouble._reflections import householder_product
 from precjax.models._pair_factorizations import (
     annotated,
@@ -66,7 +67,7 @@ def _remainders(model: PairRules, a: Annotated, q: DD, r: DD) -> Remainders:
     k = q.hi.shape[-1]
     first, others = (moved(lambda x, ends=ends: _columns(x, *ends), a) for ends in ((0, k), (k, None)))
     square, rest = mapped(jnp.triu, _columns(r, 0, k)), _columns(r, k, None)
-    factor, turned = annotated(q), annotated(transposed(q))
+    factor, turned = annotated(q), annotated(adjoint(q))
     return Remainders(
         size(residual(model, first, factor, annotated(square))),
         size(residual(model, Annotated(identity(k, q.hi)), turned, factor)),

@@ -137,7 +137,8 @@ def pair_errors(model: PairRules, eqn: Any, operands: Sequence[Annotated], outs:
 # Of complex numbers: what the rules' counts of roundings hold for, in units of `UNIT`, and what BOUNDS says more of.
 _COMPLEX = primitives.MOVES | {
     "add", "add_any", "sub", "neg", "conj", "real", "imag", "complex", "mul", "div", "square", "abs", "sign",
-    "integer_pow", "reduce_sum", "cumsum", "dot_general", "conv_general_dilated", "eq", "ne", "convert_element_type",
+    "integer_pow", "reduce_sum", "cumsum", "dot_general", "ragged_dot_general", "conv_general_dilated", "eq", "ne",
+    "convert_element_type", "triangular_solve", "cholesky", "lu", "qr", "eigh", "svd",
 }  # fmt: skip
 
 
@@ -159,7 +160,11 @@ def _with_floor(error: Any, out: Any) -> Any:
 
 
 _SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
-_OF_COMPLEX = ("select_n", "dot_general", "conv_general_dilated")  # those that hold for moduli
+# Special rules that hold for complex numbers, errors being bounds of moduli.
+_OF_COMPLEX = (
+    "select_n", "dot_general", "ragged_dot_general", "conv_general_dilated", "triangular_solve", "cholesky", "lu", "qr",
+    "eigh", "svd",
+)  # fmt: skip
 
 
 def special(*names: str) -> Callable[[Callable], Callable]:
@@ -243,17 +248,29 @@ def _arc(model: PairRules, call: Call) -> list[Any]:
 
 @special("dot_general")
 def _dot_general(model: PairRules, call: Call) -> list[Any]:
-    """And what the slices leave out: truncation K max|x| max|y|, over a row and a column."""
-    numbers, shape = call.eqn.params["dimension_numbers"], np.shape(call.thin[0].value)
-    terms = max(math.prod(shape[i] for i in numbers[0][0]), 1)
-    largest = [
-        lax.reduce_max(never_nan(lax.abs(_wide(x.value))), tuple(axes)).reshape(
-            [1 if i in axes else n for i, n in enumerate(np.shape(x.value))]
-        )
-        for x, axes in zip(call.thin, numbers[0], strict=True)
-    ]
-    lost = times(lax.dot_general(*largest, numbers, precision=lax.Precision.HIGHEST), _truncation(call, terms))
+    """And what the slices leave out."""
+    return [_sliced(model, call, _left_out(call, call.eqn.params["dimension_numbers"], ()))]
+
+
+@special("ragged_dot_general")
+def _ragged_dot_general(model: PairRules, call: Call) -> list[Any]:
+    """And what the slices leave out, of as many terms as all groups have."""
+    numbers = call.eqn.params["ragged_dot_dimension_numbers"]
+    lost = _left_out(call, numbers.dot_dimension_numbers, tuple(numbers.rhs_group_dimensions))
     return [_sliced(model, call, lost)]
+
+
+def _left_out(call: Call, numbers: Any, groups: tuple[int, ...]) -> Any:
+    """truncation K max|x| max|y|, over a row and a column, and groups of y."""
+    (left, right), batches = numbers
+    x, y = (never_nan(lax.abs(_wide(operand.value))) for operand in call.thin[:2])
+    terms = max(math.prod(np.shape(y)[i] for i in (*right, *groups)), 1)
+    x = jnp.max(x, axis=tuple(left), keepdims=True, initial=0.0)
+    y = jnp.max(y, axis=(*right, *groups), keepdims=True, initial=0.0)
+    x = jnp.expand_dims(x, tuple(range(x.ndim, x.ndim + len(groups))))
+    contracted = (*left, *range(x.ndim - len(groups), x.ndim)), (*right, *groups)
+    largest = lax.dot_general(x, y, (contracted, batches), precision=lax.Precision.HIGHEST)
+    return times(largest, _truncation(call, terms))
 
 
 @special("conv_general_dilated")

@@ -17,7 +17,8 @@ from precjax._annotated import Annotated
 from precjax._rounding import enlarged, maximum, minus, times
 from precjax.doubledouble import DD
 from precjax.doubledouble import _rotations as rotations
-from precjax.doubledouble._factorizations import mapped, symmetric, transposed
+from precjax.doubledouble._factorizations import symmetric
+from precjax.doubledouble._numbers import adjoint, mapped, transposed
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_factorizations import annotated, enclosed, evaluated, moved, residual
 from precjax.models._pair_rules import Call, PairRules, special
@@ -33,8 +34,8 @@ def _eigh(model: PairRules, call: Call) -> list[Any]:
     """See `rules.spectral`."""
     (matrix,), (v, d) = call.operands, call.outs
     lower = call.eqn.params["lower"]
-    a = moved(lambda x: symmetric(x if lower else transposed(x)), matrix)
-    vectors, turned, row = annotated(v), annotated(transposed(v)), _row(d)
+    a = moved(lambda x: symmetric(x if lower else adjoint(x)), matrix)
+    vectors, turned, row = annotated(v), annotated(adjoint(v)), _row(d)
     values = evaluated(model, lax.mul, vectors, annotated(_repeated(row, v)))
     left = Remainders(
         size(residual(model, a, values, turned)),
@@ -49,9 +50,9 @@ def _svd(model: PairRules, call: Call) -> list[Any]:
     """See `rules.spectral`; any vectors prove singular values."""
     (matrix,), (s, *vectors) = call.operands, call.outs
     u, vt = vectors or rotations.svd(_after(s, pair(matrix)), full_matrices=False, compute_uv=True)[1:]
-    factors, k = [u, transposed(vt)], s.hi.shape[-1]
+    factors, k = [u, adjoint(vt)], s.hi.shape[-1]
     m, n = np.shape(matrix.value)[-2:]
-    a = moved(transposed, matrix) if m < n else matrix
+    a = moved(adjoint, matrix) if m < n else matrix
     left, right = (mapped(lambda x: x[..., :k], x) for x in (factors[::-1] if m < n else factors))
     row = _row(s)
     remainders = _singular_remainders(model, a, left, right, row)
@@ -66,13 +67,13 @@ def _after(earlier: DD, x: DD) -> DD:
 
 def _singular_remainders(model: PairRules, a: Annotated, u: DD, v: DD, row: DD) -> SingularRemainders:
     """See `rules.spectral`."""
-    left, right, turned = annotated(u), annotated(v), moved(transposed, a)
+    left, right, turned = annotated(u), annotated(v), moved(adjoint, a)
     us, vs = (evaluated(model, lax.mul, annotated(x), annotated(_repeated(row, x))) for x in (u, v))
-    across = annotated(transposed(v))
+    across = annotated(adjoint(v))
     rest = lambda a, x, y: lax.sub(dot(a, x), y)  # noqa: E731
     return SingularRemainders(
         size(residual(model, a, us, across)),
-        _defect(model, annotated(transposed(u)), left),
+        _defect(model, annotated(adjoint(u)), left),
         _defect(model, across, right),
         size(enclosed(evaluated(model, rest, a, right, us))),
         size(enclosed(evaluated(model, rest, turned, left, vs))),
@@ -89,7 +90,7 @@ def _row(d: DD) -> DD:
 
 
 def _repeated(row: DD, like: DD) -> DD:
-    return mapped(lambda x: jnp.broadcast_to(x, like.hi.shape), row)
+    return mapped(lambda x: jnp.broadcast_to(x, like.hi.shape).astype(like.hi.dtype), row)
 
 
 def _size(x: DD) -> Any:

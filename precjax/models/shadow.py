@@ -46,7 +46,7 @@ class Shadow(Widened, Bare):
     Raises:
         ValueError: if strict is set; when called, if an argument with an error is complex.
         MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (incomplete
-            gamma and beta functions, eigenvalues of general matrices, factorizations of complex ones).
+            gamma and beta functions, eigenvalues of general matrices).
 
     Example:
         >>> import jax.numpy as jnp, precjax

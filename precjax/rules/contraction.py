@@ -57,8 +57,7 @@ def complex_dot_general(
     out_sharding: Any,
 ) -> list[Any]:
     """As of real numbers, with more roundings."""
-    roundings = lambda terms: math.ceil(2 * math.sqrt(2) * terms)  # noqa: E731
-    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, roundings)]
+    return [_dot(model, operands, outs[0], dimension_numbers, precision, out_sharding, _of_complex_products)]
 
 
 def _dot(
@@ -188,19 +187,37 @@ def _convolution(
 
 
 @rule("ragged_dot_general")
-def ragged_dot_general(
+def ragged_dot_general(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """Products of groups of rows with a matrix each; the sizes of the groups must be certain."""
+    return [_ragged_dot(model, operands, outs[0], lambda terms: terms, **params)]
+
+
+@complex_rule("ragged_dot_general")
+def complex_ragged_dot_general(
+    model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any
+) -> list[Any]:
+    """As of real numbers, with more roundings."""
+    return [_ragged_dot(model, operands, outs[0], _of_complex_products, **params)]
+
+
+def _of_complex_products(terms: int) -> int:
+    return math.ceil(2 * math.sqrt(2) * terms)
+
+
+def _ragged_dot(
     model: Any,
     operands: Sequence[Annotated],
-    outs: Sequence[Any],
+    out: Any,
+    roundings: Callable[[int], int],
     *,
     ragged_dot_dimension_numbers: Any,
     precision: Any,
     group_offset: Any,
-) -> list[Any]:
-    """Products of groups of rows with a matrix each; the sizes of the groups must be certain."""
+    **_: Any,
+) -> Any:
     left, right, sizes = operands
-    out, dtype = outs[0], error_dtype(outs[0].dtype)
-    (contracted, _), _ = ragged_dot_dimension_numbers.dot_dimension_numbers
+    dtype = error_dtype(out.dtype)
+    contracted = ragged_dot_dimension_numbers.dot_dimension_numbers[0][0]
     terms = max(math.prod(left.value.shape[i] for i in contracted), 1)
 
     def product(x: Any, y: Any) -> Any:
@@ -210,7 +227,10 @@ def ragged_dot_general(
         )  # fmt: skip
 
     error = bilinear_error(
-        model, [left, right], out, on_platform(product, None, terms, terms, precision, [left, right], out.dtype)
+        model,
+        [left, right],
+        out,
+        on_platform(product, None, terms, roundings(terms), precision, [left, right], out.dtype),
     )
     doubt = model.doubt(sizes)
-    return [error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)]
+    return error if doubt is None else where(jnp.broadcast_to(jnp.any(doubt), out.shape), jnp.inf, error)

@@ -81,10 +81,10 @@ def lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[A
 @complex_rule("lu")
 def complex_lu(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """LAPACK compares |re| + |im|, which is rounded: not even an exact column decides itself."""
-    return _with_certain_pivots(model, operands[0], outs, less_in_parts, False, _OF_PARTS)
+    return _with_certain_pivots(model, operands[0], outs, less_in_parts, False, OF_PARTS)
 
 
-_OF_PARTS = 1.4143  # sqrt(2): |z| <= |re z| + |im z| <= sqrt(2) |z|
+OF_PARTS = 1.4143  # sqrt(2): |z| <= |re z| + |im z| <= sqrt(2) |z|
 
 
 def _with_certain_pivots(
