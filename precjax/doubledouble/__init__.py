@@ -64,6 +64,7 @@ from precjax.doubledouble._exponential import (
     tanh,
 )
 from precjax.doubledouble._gamma import digamma, lgamma
+from precjax.doubledouble._incomplete import igamma, igammac
 from precjax.doubledouble._indexing import (
     reduce_window_max,
     reduce_window_min,
@@ -132,6 +133,8 @@ __all__ = [
     "from_float",
     "ge",
     "gt",
+    "igamma",
+    "igammac",
     "integer_pow",
     "is_finite",
     "le",

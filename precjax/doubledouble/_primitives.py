@@ -28,6 +28,7 @@ from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _gamma as gamma
+from precjax.doubledouble import _incomplete as incomplete
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _reflections as reflections
@@ -99,6 +100,7 @@ for _module, _names in {
     gamma: "lgamma digamma",
     zeta: "zeta polygamma",
     bessel: "bessel_i0e bessel_i1e",
+    incomplete: "igamma igammac",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))

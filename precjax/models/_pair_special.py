@@ -1,4 +1,4 @@
-"""Special functions of two pairs: what the rules of float64 measured, and the roundings that `doubledouble` states.
+"""Special functions of two or three pairs: what float64 rules say, and the roundings that `doubledouble` states.
 
 Theorem: the errors of the arguments spread as the rules of float64 say, which hold for any unit roundoff. The rounding
 of powers (q + k)**-s is no multiple of the result alone, see `doubledouble._zeta`; terms that underflow are lost.
@@ -25,14 +25,24 @@ _LOST = 64.0  # sums, powers and quotients, each of which may lose FLOOR
 def _zeta(model: PairRules, call: Call) -> list[Any]:
     """And s (1 + |log q|) roundings."""
     s, q = _intervals(model, call)
-    return [_total(model, call, _powers(call, s.high, q), _lost(minus(s.low, 1.0), q))]
+    spread = call.ask(model, call.thin)[0]
+    return [_total(model, call, spread, _powers(call, s.high, q), _lost(minus(s.low, 1.0), q))]
 
 
 @special("polygamma")
 def _polygamma(model: PairRules, call: Call) -> list[Any]:
     """As zeta(m + 1, x); of digamma, 500 (|f| + 1) is less than its rule says."""
     m, x = _intervals(model, call)
-    return [_total(model, call, _powers(call, plus(m.high, 1.0), x), _lost(maximum(m.low, 1.0), x))]
+    spread = call.ask(model, call.thin)[0]
+    return [_total(model, call, spread, _powers(call, plus(m.high, 1.0), x), _lost(maximum(m.low, 1.0), x))]
+
+
+@special("igamma", "igammac")
+def _incomplete(model: PairRules, call: Call) -> list[Any]:
+    """As of float64, but for differences a - x of high parts, which are off by 2**-52 a."""
+    # They occur in 1 / (a - x) and 1 / (x - a + 1), up to a = 2**22. The second is off by 2**-30 of itself, and the
+    # first, too, while a - x >= a / 2**22; nearer, F is above 0.3, and the bound by the variance is the smaller one.
+    return [_total(model, call, times(call.ask(model, call.thin)[0], 1 + 2.0**-28), _LOST * FLOOR)]
 
 
 def _intervals(model: PairRules, call: Call) -> tuple[Interval, Interval]:
@@ -50,5 +60,5 @@ def _lost(beyond: Any, q: Interval) -> Any:
     return times(plus(ratio(plus(q.high, 20.0), maximum(beyond, 0.0)), 1.0), _LOST * FLOOR)
 
 
-def _total(model: PairRules, call: Call, rounding: Any, lost: Any) -> Any:
-    return model.total(call.values[0], call.ask(model, call.thin)[0], rounding, lost, ulps=0, steps=64, flushed=4)
+def _total(model: PairRules, call: Call, *terms: Any) -> Any:
+    return model.total(call.values[0], *terms, ulps=0, steps=64, flushed=4)
