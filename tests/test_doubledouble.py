@@ -13,8 +13,8 @@ from flint import arb
 from jax import lax
 
 from precjax import doubledouble as dd
-from precjax._judge.elementary import igamma, igammac
-from precjax.doubledouble import BOUNDS, DD, _arithmetic, _bessel, _error_functions, _gamma, _incomplete, _zeta
+from precjax._judge.elementary import igamma, igamma_grad_a, igammac
+from precjax.doubledouble import BOUNDS, DD, _arithmetic, _bessel, _error_functions, _gamma, _incomplete, _incomplete_slope, _zeta
 from precjax.doubledouble._pairs import FLOOR
 
 UNIT = 2.0**-106
@@ -131,6 +131,14 @@ def of_gamma(name):
     return scale
 
 
+def of_slope(size, a, x):
+    """What the rule of float64 multiplies: a tail of the distribution, and the terms of exponent and score."""
+    density = (a * x.log() - x - a.lgamma()).exp()
+    tail = (density * (1 + 1 / a) / (1 + abs(x - a))).min(arb(1))
+    exponent = a * abs(x.log()) + x + a * (1 + a).log() + abs(a.log()) + 9
+    return tail * (exponent * (abs(x.log() - a.digamma()) + (1 + a).rsqrt()) + abs(x.log()) + abs(a.log()) + 1 / a)
+
+
 SCALES = {
     "value": lambda *_: 0,
     "lgamma": reflected(lambda x: x * (1 + x).log()),
@@ -138,6 +146,7 @@ SCALES = {
     "zeta": lambda size, s, q: size * s * (1 + abs(q.log())),
     "igamma": of_gamma("igamma"),
     "igammac": of_gamma("igammac"),
+    "igamma_grad_a": of_slope,
     "polygamma": lambda size, m, x: size * (m + 1) * (1 + abs(x.log())),
 }
 
@@ -420,6 +429,7 @@ SHAPES = (  # of gamma distributions: next to the mean, and anywhere
         spread(-12, 12, 100, signs=(1,), seed=5), spread(-9, 5, 20, signs=(1,)), [1.0, 3, 2, 1.001e5, 4e6],
     ], 1),
 )  # fmt: skip
+SLOPES = tuple(DD(*(v[(SHAPES[0].hi < 300) & (SHAPES[1].hi < 300)][::3] for v in x)) for x in SHAPES)  # arb's take long
 ORDERS = (
     dd.DD(np.repeat(np.array([1.0, 2, 3, 5, 20, 100, 170]), 40), np.zeros(280)),
     full([spread(-40, 40, 140, signs=(1,)), spread(-1, 9, 140, signs=(1,))], 1),
@@ -454,6 +464,7 @@ ELEMENTARY = {
     "zeta": (arb.zeta, *HURWITZ),
     "igamma": (lambda a, x: distribution(igamma, a, x), *SHAPES),
     "igammac": (lambda a, x: distribution(igammac, a, x), *SHAPES),
+    "igamma_grad_a": (lambda a, x: distribution(igamma_grad_a, a, x), *SLOPES),
     "polygamma": (lambda m, x: (m + 1).gamma() * arb.zeta(m + 1, x) * (-1) ** round(float(m) + 1), *ORDERS),
     "erf": (arb.erf, GAUSS),
     "erfc": (arb.erfc, GAUSS),
@@ -461,10 +472,10 @@ ELEMENTARY = {
 }
 
 
-LONG = ("igamma", "digamma", "polygamma", "bessel_i1e", "erf_inv")  # what they are made of runs in other rows, too
+LONG = ("igamma", "igamma_grad_a", "digamma", "polygamma", "bessel_i1e", "erf_inv")  # what they are made of runs in other rows, too
 
 
-ITSELF = ("igamma", "igammac")  # NaN where a bound that is computed is exceeded
+ITSELF = ("igamma", "igammac", "igamma_grad_a")  # NaN where a bound that is computed is exceeded
 
 
 def rows_of(names):
@@ -492,8 +503,8 @@ def cut(summed):
     """Half of the terms, and no word of the rest."""
 
     def half(step, start, counts):
-        term, *others = summed(step, start, lax.floor(counts / 2))
-        return jax.tree.map(jnp.zeros_like, term), *others
+        found = list(jax.tree.leaves(summed(step, start, lax.floor(counts / 2))))
+        return jax.tree.unflatten(jax.tree.structure(start), [jnp.zeros_like(v) for v in found[:2]] + found[2:])
 
     return half
 
@@ -519,6 +530,8 @@ FAULTS = {
     "bessel_i1e far out": (_bessel, "asymptotic_table", shorter(_bessel.asymptotic_table, 35)),
     "igamma": (_incomplete, "summed", cut(_incomplete.summed)),
     "igammac": (_incomplete, "legendre", roughly(_incomplete.legendre)),
+    "igamma_grad_a": (_incomplete_slope, "summed", cut(_incomplete.summed)),
+    "igamma_grad_a far out": (_incomplete_slope, "legendre", roughly(_incomplete.legendre)),
     "zeta": (_zeta, "SUMMED", 8),
     "polygamma": (_zeta, "log_factorial_table", lambda table=_zeta.log_factorial_table: DD(table().hi, 0 * table().lo)),
 }

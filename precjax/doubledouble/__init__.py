@@ -65,6 +65,7 @@ from precjax.doubledouble._exponential import (
 )
 from precjax.doubledouble._gamma import digamma, lgamma
 from precjax.doubledouble._incomplete import igamma, igammac
+from precjax.doubledouble._incomplete_slope import igamma_grad_a
 from precjax.doubledouble._indexing import (
     reduce_window_max,
     reduce_window_min,
@@ -134,6 +135,7 @@ __all__ = [
     "ge",
     "gt",
     "igamma",
+    "igamma_grad_a",
     "igammac",
     "integer_pow",
     "is_finite",

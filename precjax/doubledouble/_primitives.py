@@ -29,6 +29,7 @@ from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _gamma as gamma
 from precjax.doubledouble import _incomplete as incomplete
+from precjax.doubledouble import _incomplete_slope as incomplete_slope
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _reflections as reflections
@@ -101,6 +102,7 @@ for _module, _names in {
     zeta: "zeta polygamma",
     bessel: "bessel_i0e bessel_i1e",
     incomplete: "igamma igammac",
+    incomplete_slope: "igamma_grad_a",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))

@@ -42,7 +42,17 @@ def _incomplete(model: PairRules, call: Call) -> list[Any]:
     """As of float64, but for differences a - x of high parts, which are off by 2**-52 a."""
     # They occur in 1 / (a - x) and 1 / (x - a + 1), up to a = 2**22. The second is off by 2**-30 of itself, and the
     # first, too, while a - x >= a / 2**22; nearer, F is above 0.3, and the bound by the variance is the smaller one.
-    return [_total(model, call, times(call.ask(model, call.thin)[0], 1 + 2.0**-28), _LOST * FLOOR)]
+    return [_beyond_differences(model, call, _LOST * FLOOR)]
+
+
+@special("igamma_grad_a")
+def _slope(model: PairRules, call: Call) -> list[Any]:
+    """As of igamma; up to a = 2**10 an exponential that underflows is multiplied by less than 2**21."""
+    return [_beyond_differences(model, call, 2.0**20 * _LOST * FLOOR)]
+
+
+def _beyond_differences(model: PairRules, call: Call, lost: float) -> Any:
+    return _total(model, call, times(call.ask(model, call.thin)[0], 1 + 2.0**-28), lost)
 
 
 def _intervals(model: PairRules, call: Call) -> tuple[Interval, Interval]:
