@@ -66,7 +66,7 @@ def mostly_long(items, every):
 
 # --------------------------------------------------------------------------------------------------- rows of primitives
 
-SEVERAL = ("zeta", "polygamma", "igamma", "igammac", "igamma_grad_a", "igamma of large numbers")
+SEVERAL = ("zeta", "polygamma", "igamma", "igammac", "igamma_grad_a", "betainc", "igamma of large numbers")
 SCALARS = [c for c in [*cases_elementwise.CASES, *cases_special.CASES] if c.scalar or c.name in SEVERAL]
 ARRAYS = [
     c for c in cases_arrays.CASES

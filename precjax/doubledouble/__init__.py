@@ -43,6 +43,7 @@ from precjax.doubledouble._arithmetic import (
     sub,
 )
 from precjax.doubledouble._bessel import bessel_i0e, bessel_i1e
+from precjax.doubledouble._beta import regularized_incomplete_beta
 from precjax.doubledouble._bounds import BOUNDS, Bound
 from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
 from precjax.doubledouble._error_functions import erf, erf_inv, erfc
@@ -162,6 +163,7 @@ __all__ = [
     "reduce_window_max",
     "reduce_window_min",
     "reduce_window_sum",
+    "regularized_incomplete_beta",
     "rem",
     "round",
     "rsqrt",

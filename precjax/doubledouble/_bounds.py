@@ -6,8 +6,8 @@ The result of an operation f of pairs x, y, ... satisfies
 
 for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
 subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name: one of
-those of `precjax.rules.accuracy`, "iterated" and "igamma_grad_a" (see `precjax.rules.exponents` and `incomplete`), or "zeta", |f| s (1 + |log q|), with
-s = m + 1 for `polygamma`. It holds wherever the result is finite; where an intermediate overflows, the result is inf or
+those of `precjax.rules.accuracy`, "iterated" and "igamma_grad_a" (see `precjax.rules.exponents` and `incomplete`), or
+"zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the result is finite; where an intermediate overflows, the result is inf or
 NaN, never a wrong finite number.
 """
 
@@ -71,6 +71,7 @@ BOUNDS: dict[str, Bound] = {
     "igamma": Bound(400, scale="iterated"),
     "igammac": Bound(400, scale="iterated"),
     "igamma_grad_a": Bound(10000, scale="igamma_grad_a"),  # of all that `rules.incomplete` multiplies it with
+    "regularized_incomplete_beta": Bound(40000, scale="iterated"),  # of the fraction; see `_beta`
     "zeta": Bound(360, scale="zeta"),
     "polygamma": Bound(385, scale="zeta"),  # for m = 0, that of `digamma`
 }

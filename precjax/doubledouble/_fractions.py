@@ -12,7 +12,8 @@ which falls with s. So h_(k - 1) is at most g h_k, with g at the smaller one of 
 - Where c_k <= 0 the smaller one is at least t_k exp(-h_k), and 1 - g(t) = b_(k - 1) / t_(k - 1) says that there
   g = g(t) / (g(t) + (1 - g(t)) exp(-h_k)), if b_(k - 1) > 0.
 - Where c_k > 0 each step rises with s. If it starts below, as is required where c_n > 0, and falls to c_k <= 0 later,
-  t_k is the smaller one but for roundings, which move g by less than 2**-40 of itself.
+  t_k is the smaller one but for roundings. While g < 1 and each step rounds by less than 2**30 units, these move g by
+  less than 2**-40 of itself, in 2**20 steps.
 
 The rounding of a step is that of b, over t_(k - 1), g times those of c and of the quotient, and that of the difference.
 
@@ -31,7 +32,7 @@ from precjax.doubledouble._arithmetic import div, sub
 from precjax.doubledouble._pairs import DD
 
 UNIT = 2.0**-106
-_MORE = 1 + 2.0**-40  # of a step: terms of higher order, and its rounding in float64
+_MORE = 1 + 2.0**-38  # of a step: terms of higher order, and its rounding in float64
 
 
 class Level(NamedTuple):
@@ -51,8 +52,8 @@ class Start(NamedTuple):
 
 
 def between(low: Any, high: Any, below: Any) -> Start:
-    """A start in [low, high], computed in float64: the low end where `below`, else the middle."""
-    slack = 2.0**-30
+    """A start in [low, high], computed in float64 to 2**-25: the low end where `below`, else the middle."""
+    slack = 2.0**-20
     s = jnp.where(below, low * (1 - slack), lax.sqrt(low) * lax.sqrt(high))
     spread = lax.log(high / low) * (1 + slack)
     errs = (jnp.where(below, spread, spread / 2) + 4 * slack) / UNIT
@@ -68,8 +69,8 @@ def passed(level: Level, s: DD, errs: Any) -> tuple[DD, DD, Any]:
     slope = jnp.where(level.c.hi > 0, g, g / (g + left))
     rounded = level.b_errs / after.hi + g * (level.c_errs + 13.1) + 3.1
     errs = (rounded + slope * errs) * _MORE
-    positive = (after.hi > 0) & ((level.c.hi > 0) | (level.b.hi > 0))
-    return quotient, after, jnp.where(positive, errs, jnp.inf)
+    sound = (after.hi > 0) & jnp.where(level.c.hi > 0, (g < 1) & (rounded < 2.0**30), level.b.hi > 0)
+    return quotient, after, jnp.where(sound, errs, jnp.inf)
 
 
 def fraction(level: Callable[[Any], Level], start: Start, count: Any) -> Start:

@@ -91,8 +91,8 @@ def _sums(a: DD, x: DD) -> tuple[DD, Any, DD, Any]:
 def _slope_of_fraction(a: DD, x: DD) -> tuple[Start, DD, Any]:
     """s_0 and how far it errs (of itself); s_0' and how far that errs (absolutely), in units."""
     # With q = c_k / s_k and h_k as in `_fractions`: q errs by 27.2 + h_k of itself, q s_k' by 11 more and by q times
-    # what s_k' errs; k + q s_k', at most s_k, by 3.01 more; the quotient by 13 + h_k more, the difference by 3.01. While
-    # h_k is large, the middle of [-1, 0] errs by 1/2.
+    # what s_k' errs; k + q s_k', at most s_k, by 3.01 more; the quotient by 13 + h_k more, the difference by 3.01.
+    # While h_k is large, the middle of [-1, 0] errs by 1/2.
     count = steps(a, x, 20.0, 700.0)
     level, start = legendre(a, x, count)
     middle, half = exact(jnp.full_like(x.hi, -0.5)), jnp.full_like(x.hi, 0.5 / UNIT)

@@ -22,6 +22,7 @@ from precjax._registry import MissingRuleError
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _bessel as bessel
+from precjax.doubledouble import _beta as beta
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _error_functions as error_functions
@@ -103,6 +104,7 @@ for _module, _names in {
     bessel: "bessel_i0e bessel_i1e",
     incomplete: "igamma igammac",
     incomplete_slope: "igamma_grad_a",
+    beta: "regularized_incomplete_beta",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))

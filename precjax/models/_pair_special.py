@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from precjax import doubledouble as dd
-from precjax._rounding import maximum, minus, plus, ratio, times
+from precjax._annotated import Annotated, Known
+from precjax._registry import find
+from precjax._rounding import maximum, minus, plus, ratio, times, where
+from precjax.doubledouble import DD
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_rules import Call, PairRules, special
 from precjax.rules.interval import Interval, interval, log_size
@@ -49,6 +53,33 @@ def _incomplete(model: PairRules, call: Call) -> list[Any]:
 def _slope(model: PairRules, call: Call) -> list[Any]:
     """As of igamma; up to a = 2**10 an exponential that underflows is multiplied by less than 2**21."""
     return [_beyond_differences(model, call, 2.0**20 * _LOST * FLOOR)]
+
+
+@special("regularized_incomplete_beta")
+def _beta(model: PairRules, call: Call) -> list[Any]:
+    """As of float64, which is asked for 1 - I at 1 - x beyond 1/2, where x does not say how large 1 - x is."""
+    # Differences of high parts, as of igamma: in 1 / (a - (b - 1) x / (1 - x)), where a and b are below 2**12.
+    (out,), shape = call.outs, call.values[0].shape
+    a, b, x = (DD(*(jnp.broadcast_to(v, shape) for v in y)) for y in call.pairs)
+    one = dd.from_float(jnp.ones(shape))
+    near = lax.gt(x.hi, jnp.full_like(x.hi, 0.5))
+    known = Known(settled=all(y.known.settled for y in call.operands))
+    views = [
+        Annotated(where(near, there.hi, here.hi), _either(near, *(call.thin[i].error for i in indices), shape), known)
+        for here, there, indices in ((a, b, (0, 1)), (b, a, (1, 0)), (x, dd.sub(one, x), (2, 2)))
+    ]
+    value = where(near, dd.sub(one, out).hi, out.hi)
+    rule = find("regularized_incomplete_beta", False)
+    (error,) = rule(model, views, [value])
+    return [_total(model, call, times(error, 1 + 2.0**-28), 2.0**40 * _LOST * FLOOR)]
+
+
+def _either(turned: Any, here: Any, there: Any, shape: Any) -> Any:
+    """The error of one operand or the other; None if both are exact."""
+    if here is None and there is None:
+        return None
+    errors = [jnp.zeros(shape) if e is None else jnp.broadcast_to(e, shape) for e in (here, there)]
+    return where(turned, errors[1], errors[0])
 
 
 def _beyond_differences(model: PairRules, call: Call, lost: float) -> Any:
