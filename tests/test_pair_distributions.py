@@ -13,6 +13,7 @@ from test_pairs import assert_certified, assert_observed
 from precjax import doubledouble as dd
 from precjax import track
 from precjax._judge import elementary as judge
+from precjax._judge.number import Undecidable, lift
 from precjax.doubledouble import BOUNDS, DD, _beta, _incomplete, _incomplete_slope
 from precjax.testing import exact
 
@@ -69,11 +70,20 @@ def of_beta(name, size, units, a, b, x):
 SCALES = {"igamma_grad_a": of_slope, "regularized_incomplete_beta": of_beta}
 
 
+def truth(name, numbers):
+    """What the judge knows: nothing at a point where arb's beta function has no digits."""
+    try:
+        return getattr(judge, name)(*numbers)
+    except Undecidable:
+        assert name == "regularized_incomplete_beta"
+        return arb(0, 1e9)
+
+
 def ratio_to_bound(name, f):
     """The largest error over its bound."""
     bound, inputs = BOUNDS[name], ROWS[name]
     operands = list(zip(*map(exactly, inputs), strict=True))
-    truths = [getattr(judge, name)(*reachable(numbers, bound)) for numbers in operands]
+    truths = [truth(name, reachable(numbers, bound)) for numbers in operands]
     scale = SCALES.get(name, of_gamma)
     scales = [scale(name, abs(t), bound.units, *x) for x, t in zip(operands, truths, strict=True)]
     return worst(f(*map(arrays, inputs)), truths, bound.units, scales)[0]
@@ -138,17 +148,34 @@ def test_a_fault_is_seen(fault, monkeypatch):
         jax.clear_caches()
 
 
-EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, np.inf, -np.inf, np.nan, 1e308, 1e-300]
+EDGES = [0.0, 1.0, -1.0, 0.5, np.inf, -np.inf, np.nan]
 
 
-@pytest.mark.parametrize("name", mostly_long(ROWS, ()))
+@pytest.mark.long
+@pytest.mark.parametrize("name", ROWS)
 def test_edges(name):
     """As the judge says: values at 0 and at infinity, NaN outside."""
-    count = len(ROWS[name])
-    points = [np.ravel(v) for v in np.meshgrid(*[EDGES] * count)]
+    points = [np.ravel(v) for v in np.meshgrid(*[EDGES] * len(ROWS[name]))]
     out = np.asarray(dd.to_float(getattr(dd, name)(*map(dd.from_float, points))))
     for value, *at in zip(out, *points, strict=True):
-        if any(0 < v < 1e-200 or v > 1e300 for v in at if np.isfinite(v)) and np.isnan(value):
-            continue  # beyond what is known
-        truth = getattr(judge, name)(*(arb(float(v)) if np.isfinite(v) else arb(float(v)) for v in at))
-        assert np.isnan(value) if truth.is_nan() else abs(value - float(truth)) <= 1e-15 * abs(float(truth)), at
+        expected = float(arb(getattr(judge, name)(*np.ravel(lift(np.array(at))))))
+        np.testing.assert_allclose(value, expected, rtol=1e-15, err_msg=str(at))
+
+
+FUNCTIONS = {
+    "igamma": (lax.igamma, [3.3, 0.2, 900.0], [2.5, 4.0, 950.0]),
+    "igammac": (lax.igammac, [3.3, 0.2, 900.0], [2.5, 4.0, 950.0]),
+    "igamma_grad_a": (lax.igamma_grad_a, [3.3, 0.2, 200.0], [2.5, 4.0, 210.0]),
+    "betainc": (lax.betainc, [3.3, 0.2, 900.0], [0.7, 4.0, 950.0], [0.8, 0.01, 0.49]),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_references(name):
+    """Under jit and vmap."""
+    f, *args = FUNCTIONS[name]
+    args = [jnp.array(x) for x in args]
+    for transform in (jax.jit, lambda t: jax.vmap(t)):
+        assert_observed(transform(track(f, model="shadow"))(*args), exact(f, *args), name)
+        assert_certified(f, transform(track(f, model="certified"))(*args), *args)

@@ -7,8 +7,8 @@ The result of an operation f of pairs x, y, ... satisfies
 for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
 subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name: one of
 those of `precjax.rules.accuracy`, "iterated" and "igamma_grad_a" (see `precjax.rules.exponents` and `incomplete`), or
-"zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the result is finite; where an intermediate overflows, the result is inf or
-NaN, never a wrong finite number.
+"zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the result is finite; where an
+intermediate overflows, the result is inf or NaN, never a wrong finite number.
 """
 
 from __future__ import annotations
