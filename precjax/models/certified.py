@@ -75,7 +75,7 @@ class Certified(Widened, WorstCase):
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
         are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
-        pairs (incomplete gamma and beta functions, `eig`, elementary functions and factorizations of complex numbers,
+        pairs (`eig`, elementary functions and factorizations of complex numbers,
         sines beyond 2**30) is done in float64 in the reference too: still a bound, but as large as there.
 
     Raises:
