@@ -64,9 +64,10 @@ def _beta(model: PairRules, call: Call) -> list[Any]:
     one = dd.from_float(jnp.ones(shape))
     near = lax.gt(x.hi, jnp.full_like(x.hi, 0.5))
     known = Known(settled=all(y.known.settled for y in call.operands))
+    errors = [y.error for y in call.thin]
     views = [
-        Annotated(where(near, there.hi, here.hi), _either(near, *(call.thin[i].error for i in indices), shape), known)
-        for here, there, indices in ((a, b, (0, 1)), (b, a, (1, 0)), (x, dd.sub(one, x), (2, 2)))
+        Annotated(where(near, there.hi, here.hi), _either(near, errors[i], errors[j], shape), known)
+        for here, there, i, j in ((a, b, 0, 1), (b, a, 1, 0), (x, dd.sub(one, x), 2, 2))
     ]
     value = where(near, dd.sub(one, out).hi, out.hi)
     rule = find("regularized_incomplete_beta", False)
