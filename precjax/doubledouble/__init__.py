@@ -43,6 +43,7 @@ from precjax.doubledouble._arithmetic import (
     sub,
 )
 from precjax.doubledouble._bessel import bessel_i0e, bessel_i1e
+from precjax.doubledouble._beta import regularized_incomplete_beta
 from precjax.doubledouble._bounds import BOUNDS, Bound
 from precjax.doubledouble._contractions import conv_general_dilated, dot_general, product_cut
 from precjax.doubledouble._error_functions import erf, erf_inv, erfc
@@ -64,6 +65,8 @@ from precjax.doubledouble._exponential import (
     tanh,
 )
 from precjax.doubledouble._gamma import digamma, lgamma
+from precjax.doubledouble._incomplete import igamma, igammac
+from precjax.doubledouble._incomplete_slope import igamma_grad_a
 from precjax.doubledouble._indexing import (
     reduce_window_max,
     reduce_window_min,
@@ -132,6 +135,9 @@ __all__ = [
     "from_float",
     "ge",
     "gt",
+    "igamma",
+    "igamma_grad_a",
+    "igammac",
     "integer_pow",
     "is_finite",
     "le",
@@ -157,6 +163,7 @@ __all__ = [
     "reduce_window_max",
     "reduce_window_min",
     "reduce_window_sum",
+    "regularized_incomplete_beta",
     "rem",
     "round",
     "rsqrt",

@@ -6,8 +6,9 @@ The result of an operation f of pairs x, y, ... satisfies
 
 for some x', y', ... within FLOOR of x, y, ..., the last one, moreover, within `argument` relative: what flushed
 subnormal numbers do, and what the reduction of large arguments does. The scale is 0 but where it has a name: one of
-those of `precjax.rules.accuracy`, or "zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the
-result is finite; where an intermediate overflows, the result is inf or NaN, never a wrong finite number.
+those of `precjax.rules.accuracy`, "iterated" and "igamma_grad_a" (see `precjax.rules.exponents` and `incomplete`), or
+"zeta", |f| s (1 + |log q|), with s = m + 1 for `polygamma`. It holds wherever the result is finite; where an
+intermediate overflows, the result is inf or NaN, never a wrong finite number.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ BOUNDS: dict[str, Bound] = {
     "digamma": Bound(500, scale="digamma"),
     "bessel_i0e": Bound(630),
     "bessel_i1e": Bound(645),
+    # Of the sum or fraction, see `_incomplete` and `rules.exponents`; the factor errs by what its exponent does.
+    "igamma": Bound(400, scale="iterated"),
+    "igammac": Bound(400, scale="iterated"),
+    "igamma_grad_a": Bound(10000, scale="igamma_grad_a"),  # of all that `rules.incomplete` multiplies it with
+    "regularized_incomplete_beta": Bound(40000, scale="iterated"),  # of the fraction; see `_beta`
     "zeta": Bound(360, scale="zeta"),
     "polygamma": Bound(385, scale="zeta"),  # for m = 0, that of `digamma`
 }

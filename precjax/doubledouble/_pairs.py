@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from precjax._rounding import opaque
+from precjax._rounding import computed_once, opaque
 
 # What one operation may lose where results are subnormal: at most 16 of them, each below the smallest normal number.
 FLOOR = 2.0**-1018
@@ -75,6 +75,11 @@ def elementary(f: Callable[..., DD]) -> Callable[..., DD]:
         return DD(*lax.optimization_barrier(tuple(f(*args))))
 
     return jax.jit(held)
+
+
+def stored(x: DD) -> DD:
+    """The same pair, which XLA computes in one place and stores."""
+    return DD(*map(computed_once, x))
 
 
 def alone(f: Callable[[DD], DD]) -> Callable[[DD], DD]:

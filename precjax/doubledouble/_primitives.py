@@ -22,12 +22,15 @@ from precjax._registry import MissingRuleError
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _bessel as bessel
+from precjax.doubledouble import _beta as beta
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
 from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
 from precjax.doubledouble import _gamma as gamma
+from precjax.doubledouble import _incomplete as incomplete
+from precjax.doubledouble import _incomplete_slope as incomplete_slope
 from precjax.doubledouble import _indexing as indexing
 from precjax.doubledouble import _reductions as reductions
 from precjax.doubledouble import _reflections as reflections
@@ -99,6 +102,9 @@ for _module, _names in {
     gamma: "lgamma digamma",
     zeta: "zeta polygamma",
     bessel: "bessel_i0e bessel_i1e",
+    incomplete: "igamma igammac",
+    incomplete_slope: "igamma_grad_a",
+    beta: "regularized_incomplete_beta",
 }.items():
     for _name in _names.split():
         _elementwise(_name, getattr(_module, _name))

@@ -41,12 +41,13 @@ class Shadow(Widened, Bare):
         None. Errors are signed; 0 where both are NaN or the same infinity, inf where only one is. An argument
         ``Tracked(value, error)`` enters the reference as value - error, so errors carry through training loops. The
         errors of integers and bools are differences; those of complex values are moduli. Derivatives of an error are 0.
-        Pairs know no sines of arguments beyond 2**30: inf there.
+        Pairs know no sines of arguments beyond 2**30, and incomplete gamma and beta functions of parameters from
+        2**-100 to 2**22: inf elsewhere.
 
     Raises:
         ValueError: if strict is set; when called, if an argument with an error is complex.
-        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (incomplete
-            gamma and beta functions, eigenvalues of general matrices).
+        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (eigenvalues
+            of general matrices).
 
     Example:
         >>> import jax.numpy as jnp, precjax

@@ -27,12 +27,14 @@ class Rounding(NamedTuple):
         unit: factor times the unit roundoff of the arithmetic inside: what the scale is multiplied by.
         scale: name of the scale.
         inner: the format of the arithmetic inside.
+        roundoff: the unit roundoff of that arithmetic.
     """
 
     ulps: float
     unit: float
     scale: str
     inner: Format
+    roundoff: float
 
 
 def row(model: Any, name: str, dtype: Any) -> Rounding:
@@ -43,16 +45,17 @@ def row(model: Any, name: str, dtype: Any) -> Rounding:
     """
     accuracy, unit = model.accuracy(name, dtype), model.unit(dtype)
     if accuracy is not None:
-        return Rounding(accuracy.factor, accuracy.factor * unit, accuracy.scale, format_of(dtype))
+        return Rounding(accuracy.factor, accuracy.factor * unit, accuracy.scale, format_of(dtype), unit)
     accuracy = model.accuracy(name, jnp.float32) if format_of(dtype).digits < 24 else None
     if accuracy is None:
         raise MissingRuleError(
             f"no row of ulps for {name!r} in {dtype} on platform {platforms.current().name!r}; supply a rule with "
             f"precjax.defrule"
         )
-    inner = accuracy.factor * model.unit(jnp.float32)
+    roundoff = model.unit(jnp.float32)
+    inner = accuracy.factor * roundoff
     # Rounded twice, or kept wider: half a unit and a little.
-    return Rounding(1.02 + inner / unit, inner, accuracy.scale, format_of(jnp.float32))
+    return Rounding(1.02 + inner / unit, inner, accuracy.scale, format_of(jnp.float32), roundoff)
 
 
 def quotient_rounding(model: Any, dtype: Any) -> float:

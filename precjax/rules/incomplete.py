@@ -148,7 +148,7 @@ def of_distribution(
     y = lax.abs(out).astype(unit.dtype)
     rest = plus(maximum(minus(1.0, y), 0.0), 2 * format_of(out.dtype).unit_roundoff)
     rest = rest if most is None else lax.min(rest, most)
-    subtracted = 2 * found.inner.unit_roundoff
+    subtracted = 2 * found.roundoff
     own = lax.max(where(branches[0], times(y, unit), 0.0), where(branches[1], plus(times(rest, unit), subtracted), 0.0))
     lost = model.underflow(out.dtype) + _LOST * found.inner.smallest_normal
     own = plus(own, times(y, 2 * format_of(out.dtype).unit_roundoff), lost)
