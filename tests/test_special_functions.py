@@ -132,6 +132,7 @@ def gradient(function, arrays):
     return None
 
 
+@pytest.mark.slow
 def test_rules_are_complete(record_property):
     """Only what is listed with a reason is refused."""
     rows = {name: traced(name, f) for name, f in functions() if name not in LEFT_OUT}
