@@ -131,8 +131,9 @@ def _product(params: Any, a: Any, b: Any) -> tuple[int, bool, int]:
 
 
 def _convolution(params: Any, a: Any, kernel: Any) -> tuple[int, bool, int]:
+    """Always the images: kernels that differ from run to run make a grouped convolution, five times as slow."""
     spec = params["dimension_numbers"].rhs_spec
-    return math.prod(kernel.shape[d] for d in spec[1:]), False, _smaller(a, kernel)
+    return math.prod(kernel.shape[d] for d in spec[1:]), False, 0
 
 
 def _added(params: Any, x: Any, indices: Any, updates: Any) -> tuple[int, bool, int]:
