@@ -32,6 +32,8 @@ class ErrorModel(abc.ABC):
     differentiable: ClassVar[bool] = True
     # Whether arrays are typed by the axes of devices along which they vary, where the program has them typed.
     typed: ClassVar[bool] = True
+    # Whether equal blocks may be interpreted as one loop: if the errors of a loop are those of its turns.
+    rerolls: ClassVar[bool] = False
     # Where what runs beside the program runs; None for where the program does.
     device: ClassVar[Any] = None
 
@@ -51,8 +53,8 @@ class ErrorModel(abc.ABC):
 
     @property
     def loops(self) -> bool:
-        """Whether equal blocks may be interpreted as one loop."""
-        return False
+        """Whether equal blocks are interpreted as one loop: not if something watches each equation."""
+        return self.rerolls and not self.placed
 
     def fit(self, jaxpr: Any) -> ErrorModel:
         """The model as it runs a program: the formats in the program may decide how it carries values."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +60,8 @@ class Probed(ErrorModel):
     quantile: float
     count: int
     confidence: float
+
+    rerolls: ClassVar[bool] = True
 
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's error, with random signs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,8 @@ class RuleModel(ErrorModel):
     """
 
     contraction: str = "componentwise"
+
+    rerolls: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Checks the options."""
@@ -231,10 +233,9 @@ class RuleModel(ErrorModel):
             1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
         )
         # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
-        rounding = times(self.rounded(out, dtype, ulps), max(self.rounding(ulps), _TRACE) * u * growth)
+        rounding = times(self.rounded(out, dtype, ulps), max(self.rounding(ulps), _TRACE) * u)
         underflow = flushed * self.underflow(out.dtype) * growth + own.smallest_normal
-        moved = times(self.join(*(as_error(t, dtype) for t in terms)), growth)
-        return plus(self.join(moved, rounding), underflow)
+        return plus(times(self.join(*(as_error(t, dtype) for t in terms), rounding), growth), underflow)
 
 
 def _sure(error: Any) -> Any:

@@ -86,6 +86,7 @@ class Stochastic(Bare):
     precision: Mapping[str, int] | None = dataclasses.field(default=None, hash=False)
 
     differentiable: ClassVar[bool] = False
+    rerolls: ClassVar[bool] = True
     typed: ClassVar[bool] = False  # the number of a run is an index along an axis that no mesh has
     fields: ClassVar[int] = 2
 

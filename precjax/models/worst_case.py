@@ -62,11 +62,6 @@ class WorstCase(RuleModel):
             expected = " or ".join(map(repr, self.granularities))
             raise ValueError(f"granularity={self.granularity!r}: expected {expected}")
 
-    @property
-    def loops(self) -> bool:
-        """Yes, unless something watches each equation: the bounds of a loop are those of its turns."""
-        return not self.placed
-
     def fit(self, jaxpr: Any) -> WorstCase:
         """The same model, with norms of rows if it asks for them."""
         if self.granularity != "row":
@@ -115,7 +110,7 @@ class WorstCase(RuleModel):
         """Products of magnitudes, or of norms."""
         if self.contraction == "componentwise" or bilinear.norms is None:
             return componentwise(a.joined(self), b.joined(self), bilinear)
-        norms = (x.norm(norm, bilinear.terms) for x, norm in zip((a, b), bilinear.norms, strict=True))
+        norms = (x.norm(self, norm, bilinear.terms) for x, norm in zip((a, b), bilinear.norms, strict=True))
         return normwise(*norms)
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:

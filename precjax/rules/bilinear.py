@@ -71,12 +71,19 @@ class Factor(NamedTuple):
         size = plus(times(self.ball.size, self.of_size), self.floor or None) if self.of_size else None
         return model.join(times(self.ball.error, self.of_error) if self.of_error else None, size)
 
-    def norm(self, of: Callable[[Any], Any], terms: int) -> Any:
-        """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array."""
+    def norm(self, model: Any, of: Callable[[Any], Any], terms: int, unit: float = 1.0) -> Any:
+        """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array.
+
+        Args:
+            model: how errors and sizes join.
+            of: the norm of an array.
+            terms: how many numbers have one norm.
+            unit: a power of two in which errors are measured, so that their squares do not vanish.
+        """
         x = self.ball
         size = x.size if x.is_complex else jnp.asarray(x.value, x.dtype)
-        return plus(
-            times(of(stored(x.error)), self.of_error) if self.of_error else None,
+        return model.join(
+            times(of(stored(times(x.error, 1 / unit))), self.of_error * unit) if self.of_error else None,
             times(of(size), self.of_size) if self.of_size else None,
             self.floor * math.sqrt(terms) or None,
         )
