@@ -7,6 +7,7 @@ survives: a jit stays a jit, a scan a scan, and the derivative rule of a user's 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,6 +138,10 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
 def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A switch; where its index is in doubt, one more branch runs all of them and covers every outcome."""
     index, *rest = operands
+    handed_on = _handed_on(eqn.params["branches"], operands)
+    if handed_on is not None:
+        outs = compat.bind(eqn, [x.value for x in operands])
+        return [Annotated(out, known=known) for out, known in zip(outs, handed_on, strict=True)]
     transformed = [transform(model, b, rest) for b in eqn.params["branches"]]
     outputs = [_joined([t.outputs[i] for t in transformed]) for i in range(len(eqn.outvars))]
     branches = [_branch(model, t, outputs) for t in transformed]
@@ -161,6 +166,19 @@ def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     all_branches = [lambda chosen, *leaves, b=b: b(*leaves) for b in branches]
     which_branch = lax.select(doubt, jnp.full_like(which, len(branches)), which)
     return unflatten(outputs, lax.switch(which_branch, [*all_branches, undecided], which, *flatten(rest)))
+
+
+def _handed_on(branches: Sequence[Any], operands: Sequence[Annotated]) -> list[Known] | None:
+    """What is known of the results where all is exact, and branches only hand on what they are given; else None."""
+    bodies = list(map(compat.open_jaxpr, branches))
+    results = [x for body in bodies for x in body.outvars]
+    if any(body.eqns for body in bodies) or any(map(compat.is_literal, results)):
+        return None
+    if any(x.error is not None for x in operands) or any(body.constvars for body in bodies):
+        return None
+    known = [{v: x.known for v, x in zip(body.invars, operands[1:], strict=True)} for body in bodies]
+    cases = [[k[v] for v in body.outvars] for k, body in zip(known, bodies, strict=True)]
+    return [functools.reduce(Known.join, of_result) for of_result in zip(*cases, strict=True)]
 
 
 def _joined(cases: Sequence[Any]) -> Any:

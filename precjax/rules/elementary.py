@@ -140,7 +140,7 @@ def _rsqrt_spread(x: Ball, y: Any) -> Any:
     """e / (sqrt a sqrt b (sqrt a + sqrt b)) <= 1 / sqrt near; a range that excludes 0 keeps it finite."""
     near = maximum(x.low, 0.0)
     share = lax.min(*typed(times(ratio(x.error, near), 0.5), 1.0))
-    return times(share, ratio(jnp.ones_like(near), lax.sqrt(near)))
+    return ratio(share, lax.sqrt(near))
 
 
 def _cbrt_spread(x: Ball, y: Any) -> Any:
