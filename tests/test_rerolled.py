@@ -176,3 +176,22 @@ def test_hooks_see_every_block():
 
     track(PROGRAMS["weights of their own"][1], hooks=[Products()])(X, *WEIGHTS)
     assert seen.count("dot_general") == 2 * LAYERS
+
+
+@pytest.mark.parametrize("model", ["worst_case", "certified", "shadow", "probabilistic", "stochastic"])
+@pytest.mark.parametrize("inexact", [False, True])
+def test_a_switch_that_only_hands_on(model, inexact):
+    def f(i, x, y):
+        left, right = lax.switch(i, [lambda x, y: (x, y), lambda x, y: (y, x), lambda x, y: (y, y)], x, y)
+        return 3 * left + right
+
+    x, y = np.float32([1.1, 2.2]), np.float32([0.3, 0.7])
+    tracked = jax.jit(track(f, model=model))
+    with jax.enable_x64(model == "shadow"):  # in pairs of float64
+        x, y = (v.astype(np.float64) if model == "shadow" else v for v in (x, y))
+        for i in (0, 1, 2, 7):
+            out = tracked(i, Tracked(x, 1e-3 * x) if inexact else x, y)
+            np.testing.assert_allclose(out.value, f(i, x, y), rtol=1e-6)
+            if inexact and model != "stochastic":
+                slope = {0: 3, 1: 1}.get(i, 0)
+                np.testing.assert_allclose(np.abs(out.error), slope * 1e-3 * x, rtol=1e-2, atol=1e-6)

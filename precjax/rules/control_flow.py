@@ -22,7 +22,7 @@ from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
 from precjax._registry import MissingRuleError
-from precjax._rounding import dtype_of, enlarged, is_inexact
+from precjax._rounding import dtype_of, enlarged, is_constant, is_inexact
 
 
 @control("jit", "pjit")
@@ -138,14 +138,14 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
 def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A switch; where its index is in doubt, one more branch runs all of them and covers every outcome."""
     index, *rest = operands
-    handed_on = _handed_on(eqn.params["branches"], operands)
+    branches, platforms = eqn.params["branches"], eqn.params.get("branches_platforms")
+    handed_on = None if platforms else _handed_on(branches, operands)
     if handed_on is not None:
-        outs = compat.bind(eqn, [x.value for x in operands])
+        outs = lax.switch(index.value, list(map(compat.as_function, branches)), *(x.value for x in rest))
         return [Annotated(out, known=known) for out, known in zip(outs, handed_on, strict=True)]
-    transformed = [transform(model, b, rest) for b in eqn.params["branches"]]
+    transformed = [transform(model, b, rest) for b in branches]
     outputs = [_joined([t.outputs[i] for t in transformed]) for i in range(len(eqn.outvars))]
     branches = [_branch(model, t, outputs) for t in transformed]
-    platforms = eqn.params.get("branches_platforms")
     if platforms is not None:
         return unflatten(outputs, compat.platform_switch(platforms, branches, *flatten(rest)))
     doubt = model.doubt(index)
@@ -172,9 +172,9 @@ def _handed_on(branches: Sequence[Any], operands: Sequence[Annotated]) -> list[K
     """What is known of the results where all is exact, and branches only hand on what they are given; else None."""
     bodies = list(map(compat.open_jaxpr, branches))
     results = [x for body in bodies for x in body.outvars]
-    if any(body.eqns for body in bodies) or any(map(compat.is_literal, results)):
+    if any(body.eqns or body.constvars for body in bodies) or any(map(compat.is_literal, results)):
         return None
-    if any(x.error is not None for x in operands) or any(body.constvars for body in bodies):
+    if any(x.error is not None or is_constant(x.value) for x in operands):
         return None
     known = [{v: x.known for v, x in zip(body.invars, operands[1:], strict=True)} for body in bodies]
     cases = [[k[v] for v in body.outvars] for k, body in zip(known, bodies, strict=True)]
