@@ -221,10 +221,8 @@ def partial_sums(terms: int, pairwise: bool) -> tuple[float, float]:
 
 
 def _root_of_tail(t: Any) -> Any:
-    """The root of the probability that a Gaussian number exceeds t deviations, at most 8% too large for t to 5.
-
-    A logistic function of an odd polynomial, fitted so as to be no smaller; erfc has ten times the operations.
-    """
+    """The root of the probability that a Gaussian number exceeds t deviations, at most 8% too large for t to 5."""
+    # A logistic function of an odd polynomial, fitted so as to be no smaller; erfc has ten times the operations.
     square = lax.square(t)
     slope = plus(times(plus(times(square, -0.00064), 0.0715), square), 1.596)
     return lax.rsqrt(plus(lax.exp(times(t, slope)), 1.0))
@@ -235,10 +233,8 @@ def _values(*balls: Ball) -> list[Any]:
 
 
 def _over_binade(*sizes: Any) -> Any:
-    """The reciprocal of the largest `binade` of numbers that are not negative: normal, also for 0 and infinity.
-
-    In integers: a maximum of floats, which must not drop a NaN, takes many instructions.
-    """
+    """The reciprocal of the largest `binade` of numbers that are not negative: normal, also for 0 and infinity."""
+    # In integers: a maximum of floats, which must not drop a NaN, takes many instructions.
     dtype = sizes[0].dtype
     word = np.dtype(f"int{8 * dtype.itemsize}")
     powers = [lax.bitcast_convert_type(binade(size), word) for size in sizes]
@@ -262,5 +258,9 @@ def _squares(*parts: Any, names: tuple[Any, ...] = ()) -> tuple[Any, Any]:
     unit = _over_binade(lax.pmax(scale, names) if names else scale)
     squares = plus(*(lax.square(lax.mul(part, jnp.broadcast_to(unit, part.shape))) for part in parts))
     # Nothing may vanish: a small error is not zero.
-    squares = where(lax.gt(largest_part, jnp.zeros_like(squares)), maximum(squares, 4 * format_of(unit.dtype).smallest_normal), squares)
+    squares = where(
+        lax.gt(largest_part, jnp.zeros_like(squares)),
+        maximum(squares, 4 * format_of(unit.dtype).smallest_normal),
+        squares,
+    )
     return squares, lax.reshape(lax.div(jnp.ones_like(unit), unit), ())

@@ -34,7 +34,6 @@ from precjax.models._model import repeatable
 from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, roundings
 from precjax.models._sampled import StochasticTracked
 
-
 _WRITTEN_OUT = 64  # samples at most of which a convolution is written out for each
 
 
@@ -209,10 +208,7 @@ def _rounded_once(x: Any) -> Any:
 
 
 def _convolved(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
-    """A convolution, written out run by run where kernels differ.
-
-    XLA would make one of groups, which takes more than twice as long, and 18 times as long in a loop.
-    """
+    """A convolution, written out run by run where kernels differ: XLA's groups take twice as long, its loops 18 times."""
     convolve = functools.partial(compat.bind, eqn)
 
     @jax.custom_batching.custom_vmap
