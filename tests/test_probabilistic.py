@@ -11,6 +11,7 @@ from jax import lax
 
 import precjax
 from precjax import Probabilistic, Tracked, track
+from precjax.models.probabilistic import _root_of_tail
 
 SMALL = {
     "mlp": lambda: zoo.mlp(8, width=64),
@@ -191,3 +192,31 @@ def test_decisions_are_covered_and_their_sum_is():
         assert min(np.mean(each[distance == d]) for d in range(16)) >= 0.985
     assert np.mean(covered[2]) >= 0.985
     assert np.max(tracked.error[1]) == 1
+
+
+@pytest.mark.parametrize("contraction", ["componentwise", "normwise"])
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**-30, 1.0, 2.0**40])
+def test_errors_of_any_size_are_joined(contraction, scale):
+    """Squares of errors neither vanish nor overflow: bounds go with the size of the data."""
+    rng = np.random.default_rng(5)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((8, 64), (64, 8)))
+    inexact = lambda s: Tracked(s * x, s * 1e-6 * np.abs(x))  # noqa: E731
+    tracked = jax.jit(track(lambda x: (x @ w) * 3 + x[:, :8], model=Probabilistic(contraction=contraction)))
+    wanted, found = (np.asarray(tracked(inexact(s)).error, np.float64) / s for s in (1.0, scale))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-30, 1e30, np.inf])
+def test_the_root_of_the_sum_of_squares(error):
+    join = Probabilistic().join
+    for other in (0.0, 1e-30, 1e-3, 1e30):
+        found = float(jax.jit(join)(jnp.float32(error), jnp.float32(other)))
+        np.testing.assert_allclose(found, np.hypot(np.float64(np.float32(error)), np.float64(np.float32(other))), rtol=1e-6)
+    assert np.isnan(join(jnp.float32(error), jnp.float32(np.nan)))
+
+
+def test_the_tail_of_the_normal_distribution():
+    t = np.linspace(0, 5, 501)
+    exact = np.sqrt([1 - statistics.NormalDist().cdf(v) for v in t])
+    found = np.asarray(_root_of_tail(jnp.asarray(t, jnp.float32)))
+    assert (found >= exact * (1 - 1e-4)).all() and (found <= 1.08 * exact).all()

@@ -12,7 +12,8 @@ import pytest
 from jax import lax
 
 from precjax import Stochastic, Tracked, track
-from precjax.models.stochastic import StochasticTracked
+from precjax._annotated import Annotated
+from precjax.models.stochastic import StochasticTracked, _convolved
 
 RANDOM = np.random.default_rng(2)
 X = np.float32([1.0, -2.0, 0.3])
@@ -390,3 +391,16 @@ def test_bad_input(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("batched", [(0, 0), (0, None), (None, 0), (None, None)])
+def test_convolutions_run_by_run(batched):
+    """Where both operands differ from run to run, each run has its own kernel."""
+    images, kernels = normal(5, 2, 3, 8, 8), normal(5, 4, 3, 3, 3)
+    args = tuple(x if axis == 0 else x[0] for x, axis in zip((images, kernels), batched, strict=True))
+    (eqn,) = jax.make_jaxpr(lambda x, k: lax.conv(x, k, (1, 1), "SAME"))(images[0], kernels[0]).eqns
+    run = lambda x, k: _convolved(eqn, (Annotated(x), Annotated(k)))  # noqa: E731
+    (found,) = jax.jit(jax.vmap(run, batched, axis_size=5))(*args)
+    for i in range(5):
+        x, k = (a[i] if axis == 0 else a for a, axis in zip(args, batched, strict=True))
+        np.testing.assert_allclose(found[i], lax.conv(x, k, (1, 1), "SAME"), rtol=1e-4, atol=1e-5)

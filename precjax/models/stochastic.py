@@ -208,7 +208,7 @@ def _rounded_once(x: Any) -> Any:
 
 
 def _convolved(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
-    """A convolution, written out run by run where kernels differ: XLA's groups take twice as long, its loops 18 times."""
+    """A convolution, written out run by run where kernels differ: XLA's groups take twice as long."""
     convolve = functools.partial(compat.bind, eqn)
 
     @jax.custom_batching.custom_vmap
