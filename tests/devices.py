@@ -397,12 +397,12 @@ def data_parallel_training():
     return counts
 
 
-def wrong_unit(x, names=()):
+def wrong_unit(*parts, names=()):
     """Each device's own, though the squares are added over devices."""
-    return OWN_UNIT(x)
+    return OWN_SQUARES(*parts)
 
 
-OWN_UNIT = probabilistic._unit
+OWN_SQUARES = probabilistic._squares
 RIGHT_SUM = collective.summed
 
 
@@ -420,7 +420,7 @@ FAULTS = {
     "no rounding of a sum over devices": (collective, "summed", forgotten, {"inexact": False}),
     "the error that a device had": ("ppermute", None, own, {}),
     "own error only in a sum": ("psum", None, lambda model, operands, outs, **params: [operands[0].error * 0.9], {}),
-    "every unit another": (probabilistic, "_unit", wrong_unit, {"model": "probabilistic"}),
+    "every unit another": (probabilistic, "_squares", wrong_unit, {"model": "probabilistic"}),
 }
 
 

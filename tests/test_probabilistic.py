@@ -210,8 +210,13 @@ def test_errors_of_any_size_are_joined(contraction, scale):
 def test_the_root_of_the_sum_of_squares(error):
     join = Probabilistic().join
     for other in (0.0, 1e-30, 1e-3, 1e30):
-        found = float(jax.jit(join)(jnp.float32(error), jnp.float32(other)))
-        np.testing.assert_allclose(found, np.hypot(np.float64(np.float32(error)), np.float64(np.float32(other))), rtol=1e-6)
+        wanted = np.hypot(np.float64(np.float32(error)), np.float64(np.float32(other)))
+        np.testing.assert_allclose(jax.jit(join)(jnp.float32(error), jnp.float32(other)), wanted, rtol=1e-6)
+        # Products of constants are XLA's to rearrange.
+        constants = jax.jit(lambda x=error, y=other: join(jnp.full(3, x, jnp.float32), jnp.full(3, y, jnp.float32)))
+        np.testing.assert_allclose(constants(), wanted, rtol=1e-6)
+        half = jax.jit(lambda x, y=other: join(x, jnp.full(3, y, jnp.float32)))
+        np.testing.assert_allclose(half(jnp.full(3, error, jnp.float32)), wanted, rtol=1e-6)
     assert np.isnan(join(jnp.float32(error), jnp.float32(np.nan)))
 
 

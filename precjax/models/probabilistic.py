@@ -15,7 +15,20 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._ball import Ball, Point
-from precjax._rounding import binade, dtype_of, format_of, largest, less, maximum, minimum, plus, ratio, times, where
+from precjax._rounding import (
+    binade,
+    dtype_of,
+    format_of,
+    largest,
+    less,
+    maximum,
+    minimum,
+    opaque,
+    plus,
+    ratio,
+    times,
+    where,
+)
 from precjax.models._model import ErrorModel
 from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
@@ -106,15 +119,15 @@ class Probabilistic(RuleModel):
 
     def join(self, *terms: Any) -> Any:
         """Root of the sum of squares."""
-        # Constants are added: jaxlib 0.10.2 would square them first, to 0, and the scale to infinity.
         constants = math.hypot(*(t for t in terms if isinstance(t, float)))
         present = [t for t in terms if t is not None and not isinstance(t, float)]
         if len(present) < 2:
             return plus(*present, constants)
         arrays = jnp.broadcast_arrays(*present)
         unit = _over_binade(*arrays)
-        # XLA repeats products in every kernel that reads them, but no division.
-        root = lax.div(lax.sqrt(plus(*(lax.square(lax.mul(t, unit)) for t in arrays))), unit)
+        # XLA repeats products in every kernel that reads them, but no division. Where one factor is a constant, jaxlib
+        # 0.10.2 would square each by itself, to 0 and infinity, if it knew that this is a product.
+        root = lax.div(lax.sqrt(plus(*(lax.square(opaque(lax.mul(t, unit))) for t in arrays))), unit)
         return plus(root, constants)
 
     def accumulate(self, add: Callable[[Any], Any], errors: Any, names: tuple[Any, ...] = ()) -> Any:
@@ -251,16 +264,17 @@ def _measured(x: Factor) -> list[Any]:
     return [part for part in (size, times(x.ball.error, x.of_error) if x.of_error else None) if part is not None]
 
 
+def _scaled(part: Any, unit: Any) -> Any:
+    """In that unit; nothing may vanish: a small error is not zero."""
+    scaled = lax.mul(part, jnp.broadcast_to(unit, part.shape))
+    floor = 2.0 ** (math.floor(math.log2(format_of(unit.dtype).smallest_normal)) // 2 + 1)
+    return where(lax.gt(part, jnp.zeros_like(part)), maximum(scaled, floor), scaled)
+
+
 def _squares(*parts: Any, names: tuple[Any, ...] = ()) -> tuple[Any, Any]:
     """The sum of their squares over that of a number, the same on all devices, so that none overflows; that number."""
     largest_part = functools.reduce(lax.max, parts)
     scale = largest(where(less(largest_part, np.inf), largest_part, 0.0))
     unit = _over_binade(lax.pmax(scale, names) if names else scale)
-    squares = plus(*(lax.square(lax.mul(part, jnp.broadcast_to(unit, part.shape))) for part in parts))
-    # Nothing may vanish: a small error is not zero.
-    squares = where(
-        lax.gt(largest_part, jnp.zeros_like(squares)),
-        maximum(squares, 4 * format_of(unit.dtype).smallest_normal),
-        squares,
-    )
+    squares = plus(*(lax.square(_scaled(part, unit)) for part in parts))
     return squares, lax.reshape(lax.div(jnp.ones_like(unit), unit), ())
