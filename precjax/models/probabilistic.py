@@ -179,7 +179,7 @@ class Probabilistic(RuleModel):
             unit = format_of(a.ball.dtype).unit_roundoff
             norms = (x.norm(self, of, bilinear.terms, unit) for x, of in zip((a, b), bilinear.norms, strict=True))
             return times(normwise(*norms), 1 / math.sqrt(bilinear.terms))
-        (left, scale_left), (right, scale_right) = (_squares(*_measured(x)) for x in (a, b))
+        (left, scale_left), (right, scale_right) = (_squares(*x.terms()) for x in (a, b))
         return times(lax.sqrt(componentwise(left, right, bilinear)), lax.mul(scale_left, scale_right))
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
@@ -252,16 +252,10 @@ def _over_binade(*sizes: Any) -> Any:
     word = np.dtype(f"int{8 * dtype.itemsize}")
     powers = [lax.bitcast_convert_type(binade(size), word) for size in sizes]
     smallest = format_of(dtype).smallest_normal
-    limits = (np.asarray(limit, dtype).view(word) for limit in (smallest, 2.0**-6 / smallest))
-    power = lax.clamp(next(limits), functools.reduce(lax.max, powers), next(limits))
+    low, high = (np.asarray(limit, dtype).view(word) for limit in (smallest, 2.0**-6 / smallest))
+    power = lax.clamp(low, functools.reduce(lax.max, powers), high)
     twice_the_bias = 2 * np.asarray(1, dtype).view(word)
     return lax.bitcast_convert_type(lax.sub(lax.full_like(power, twice_the_bias), power), dtype)
-
-
-def _measured(x: Factor) -> list[Any]:
-    """The terms of what is contracted."""
-    size = plus(jnp.asarray(times(x.ball.size, x.of_size), x.ball.dtype), x.floor) if x.of_size else None
-    return [part for part in (size, times(x.ball.error, x.of_error) if x.of_error else None) if part is not None]
 
 
 def _scaled(part: Any, unit: Any) -> Any:

@@ -109,7 +109,7 @@ class WorstCase(RuleModel):
     def contract(self, a: Factor, b: Factor, bilinear: Bilinear) -> Any:
         """Products of magnitudes, or of norms."""
         if self.contraction == "componentwise" or bilinear.norms is None:
-            return componentwise(a.joined(self), b.joined(self), bilinear)
+            return componentwise(*(self.join(*x.terms()) for x in (a, b)), bilinear)
         norms = (x.norm(self, norm, bilinear.terms) for x, norm in zip((a, b), bilinear.norms, strict=True))
         return normwise(*norms)
 

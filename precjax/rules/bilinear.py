@@ -66,10 +66,15 @@ class Factor(NamedTuple):
     of_size: float = 0.0
     floor: float = 0.0
 
-    def joined(self, model: Any) -> Any:
-        """As one array, errors and sizes joined as the model joins errors."""
-        size = plus(times(self.ball.size, self.of_size), self.floor or None) if self.of_size else None
-        return model.join(times(self.ball.error, self.of_error) if self.of_error else None, size)
+    def terms(self) -> list[Any]:
+        """What errors and sizes give, arrays of non-negative numbers; how they join is for the model to say."""
+        parts = (
+            times(self.ball.error, self.of_error) if self.of_error else None,
+            plus(jnp.asarray(times(self.ball.size, self.of_size), self.ball.dtype), self.floor)
+            if self.of_size
+            else None,
+        )
+        return [part for part in parts if part is not None]
 
     def norm(self, model: Any, of: Callable[[Any], Any], terms: int, unit: float = 1.0) -> Any:
         """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array.
