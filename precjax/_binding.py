@@ -9,7 +9,10 @@ import numpy as np
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import divide, dtype_of, format_of, is_inexact, opaque
+from precjax._rounding import computed_once, divide, dtype_of, format_of, is_inexact, opaque
+
+# XLA takes them for cheap and computes them in every kernel that reads them: the value's and the error's.
+_REPEATED = frozenset({"sin", "cos"})
 
 
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -23,6 +26,8 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
     outs = compat.bind(eqn, values)
+    if eqn.primitive.name in _REPEATED and _real(outs[0]):
+        return [computed_once(outs[0])]
     return [opaque(outs[0])] if _merges(eqn, operands) and is_inexact(outs[0].dtype) else outs
 
 

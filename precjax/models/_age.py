@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-_MASK = 0xFFFFFFFF
+_MODULUS = 1 << 32
+_ODD = 0x9E3779B1
+
+
+class Count(NamedTuple):
+    """A constant plus multiples of numbers known at run time, modulo 2**32.
+
+    The multiples are known while tracing, so that each operation computes its own count from those with which the
+    jaxpr began, not from the operation before it.
+    """
+
+    constant: int = 0
+    terms: tuple[tuple[Any, int], ...] = ()  # uint32 () that differ as objects, and their factors
+
+    def word(self) -> Any:
+        """An integer if there are no terms, otherwise uint32 ``()``."""
+        total: Any = self.constant
+        for number, factor in self.terms:
+            total = lax.add(lax.mul(number, np.uint32(factor)), np.uint32(total) if isinstance(total, int) else total)
+        return total
+
+
+def older(counts: Iterable[Count], salt: int) -> Count:
+    """The count of what an operation makes of arrays with these.
+
+    Args:
+        counts: of its operands.
+        salt: what the operation adds; 0 if it rounds nothing.
+
+    Returns:
+        Another count.
+    """
+    factor = _ODD if salt else 1
+    constant, factors = salt, {}
+    for count in counts:
+        constant += count.constant
+        for number, times in count.terms:
+            factors[id(number)] = number, factors.get(id(number), (number, 0))[1] + times
+    terms = tuple((number, times * factor % _MODULUS) for number, times in factors.values())
+    return Count(constant * factor % _MODULUS, terms)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -24,54 +63,32 @@ class Age:
     together with it; the first of these numbers counts afterwards.
     """
 
-    def __init__(self, number: Any, shape: tuple[int, ...]) -> None:
-        """An age: an integer, or uint32 ``()``, for an array of this shape."""
-        self._number, self._shape = number, shape
+    def __init__(self, count: Count, shape: tuple[int, ...]) -> None:
+        """An age for an array of this shape."""
+        self._count, self._shape = count, shape
         self._array: Any = None
 
     @property
-    def number(self) -> Any:
-        """An integer where it is known while tracing, otherwise uint32 ``()``."""
+    def count(self) -> Count:
+        """What distinguishes it."""
         if self._array is not None:
-            self._number = self._array[(0,) * self._array.ndim] if self._array.size else 0
-        return self._number
+            array, self._array = self._array, None
+            self._shape = array.shape
+            self._count = Count(0, ((array[(0,) * array.ndim], 1),) if array.size else ())
+        return self._count
 
     def tree_flatten(self) -> Any:
         """One array of the shape."""
         array = self._array
-        return [jnp.broadcast_to(_word(self._number), self._shape) if array is None else array], None
+        return [_filled(self._count.word(), self._shape) if array is None else array], None
 
     @classmethod
     def tree_unflatten(cls, _: None, children: Any) -> Age:
         """From such an array."""
-        self = cls(0, ())
+        self = cls(Count(), ())
         (self._array,) = children
         return self
 
 
-def _word(number: Any) -> Any:
-    return np.uint32(number) if isinstance(number, int) else number
-
-
-def older(ages: Iterable[Age], salt: int) -> Any:
-    """The age of what an operation makes of arrays of these ages.
-
-    Args:
-        ages: of its operands.
-        salt: what the operation adds; 0 if it rounds nothing.
-
-    Returns:
-        An integer, or uint32 ``()``.
-    """
-    number: Any = salt & _MASK
-    for age in ages:
-        number = _plus(number, age.number)
-    return _odd_times(number) if salt else number
-
-
-def _plus(a: Any, b: Any) -> Any:
-    return (a + b) & _MASK if isinstance(a, int) and isinstance(b, int) else lax.add(_word(a), _word(b))
-
-
-def _odd_times(a: Any) -> Any:
-    return a * 0x9E3779B1 & _MASK if isinstance(a, int) else lax.mul(a, np.uint32(0x9E3779B1))
+def _filled(word: Any, shape: tuple[int, ...]) -> Any:
+    return jnp.broadcast_to(np.uint32(word) if isinstance(word, int) else word, shape)

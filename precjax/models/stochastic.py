@@ -28,7 +28,7 @@ from precjax._random_rounding import (
 )
 from precjax._rounding import computed_once, dtype_of, format_of, is_inexact
 from precjax._widen import is_cast
-from precjax.models._age import Age, older
+from precjax.models._age import Age, Count, older
 from precjax.models._bare import Bare
 from precjax.models._model import repeatable
 from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, roundings
@@ -127,7 +127,7 @@ class Stochastic(Bare):
 
     def explicit(self, x: Annotated) -> Annotated:
         """The age of what no operation made."""
-        return x._replace(error=Age(0, np.shape(x.value))) if x.error is None else x
+        return x._replace(error=Age(Count(), np.shape(x.value))) if x.error is None else x
 
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The primitive itself, its result rounded at random."""
@@ -137,15 +137,15 @@ class Stochastic(Bare):
         ages = [x.error for x in operands if x.error is not None]
         noise = None if is_cast(eqn) else roundings(eqn)
         rounds = noise is not None or self._narrows(eqn)
-        age = older(ages, zlib.crc32(eqn.primitive.name.encode()) if rounds else 0)
+        count = older((age.count for age in ages), zlib.crc32(eqn.primitive.name.encode()) if rounds else 0)
         if not rounds:
             outs = bind(eqn, operands)
         else:
-            key = self._key(eqn.primitive.name, age)
+            key = self._key(eqn.primitive.name, count.word())
             outs = self._cast(eqn, operands[0], key) if noise is None else self._perturbed(eqn, operands, noise, key)
             outs = [_rounded_once(out) for out in outs]
         aged = rounds or ages
-        return [(out, Age(age, np.shape(out)) if aged and is_inexact(dtype_of(out)) else None) for out in outs]
+        return [(out, Age(count, np.shape(out)) if aged and is_inexact(dtype_of(out)) else None) for out in outs]
 
     def _key(self, use: str, age: Any) -> Any:
         return key(lax.axis_index(SAMPLES), zlib.crc32(f"{self.seed} {use}".encode()), age)
