@@ -46,6 +46,12 @@ class Origin(NamedTuple):
     index: int = 0
 
 
+class Coarse(NamedTuple):
+    """An error that many numbers have in common: an array of the value's rank that broadcasts against it."""
+
+    error: Any
+
+
 class Annotated(NamedTuple):
     """An array in the interpreter.
 

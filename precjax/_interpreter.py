@@ -24,13 +24,20 @@ from precjax._rerolled import rerolled
 from precjax._turned_products import with_products_turned
 
 _CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
+_TAKE_COARSE: set[str] = set()
 
 
-def control(*names: str) -> Callable[[Callable], Callable]:
-    """Registers the handler ``handler(model, eqn, operands) -> results`` of a higher-order primitive."""
+def control(*names: str, coarse: bool = False) -> Callable[[Callable], Callable]:
+    """Registers the handler ``handler(model, eqn, operands) -> results`` of a higher-order primitive.
+
+    Args:
+        *names: of the primitive.
+        coarse: whether it takes operands with `Coarse` errors.
+    """
 
     def register(handler: Callable) -> Callable:
         _CONTROL.update(dict.fromkeys(names, handler))
+        _TAKE_COARSE.update(names if coarse else ())
         return handler
 
     return register
@@ -69,12 +76,12 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
             operands = [read(atom) for atom in eqn.invars]
             results = apply(model, eqn, operands)
             if not is_control(eqn.primitive.name):
-                watch.add(eqn, operands, results)
+                watch.add(eqn, list(map(model.spread, operands)), results)
         env.update(zip(eqn.outvars, results, strict=True))
         for var in dead:
             env.pop(var, None)
     watch.deliver()
-    return [read(atom) for atom in body.outvars]
+    return [model.spread(read(atom)) for atom in body.outvars]
 
 
 def given(value: Any) -> Annotated:
@@ -85,6 +92,8 @@ def given(value: Any) -> Annotated:
 def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Runs one equation."""
     handler = _CONTROL.get(eqn.primitive.name)
+    if eqn.primitive.name not in _TAKE_COARSE:
+        operands = list(map(model.spread, operands))
     if handler is not None:
         with called_at(model, eqn):
             results = handler(model, eqn, operands)

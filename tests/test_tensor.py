@@ -83,3 +83,59 @@ def test_errors_take_no_memory():
 
     plain = 3 * 4 * 512 * 512
     assert bytes_of(TENSOR, (1, 1)) < 1.01 * plain < 1.9 * plain < bytes_of("worst_case", (512, 512))
+
+
+def deep(weights, x):
+    """A loop over layers, one of them rematerialised and one with a loop, a branch and a while loop inside."""
+
+    @jax.checkpoint
+    def block(h, w):
+        h, sums = lax.scan(lambda h, row: (h + 0.1 * jnp.tanh(row), jnp.sum(h * row)), h, w)
+        h = lax.cond(h[0] > 0, lambda h: h * w[0], lambda h: h - w[0], h)
+        _, h = lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, jax.jit(jnp.sin)(s[1] + w[1])), (0, h))
+        return h, (h, sums)
+
+    h, (states, sums) = lax.scan(block, x[0], weights)
+    return jnp.sum(h), states, sums
+
+
+def states_and_gradient(weights, x):
+    """The loops that make the gradient read what the loops of the value have stacked."""
+    grad = jax.grad(lambda w: sum(jnp.sum(y) for y in jax.tree.leaves(scan_only(w, x))))(weights)
+    return deep(weights, x), grad
+
+
+def scan_only(weights, x):
+    """A loop that may be differentiated in reverse."""
+    body = lambda h, w: ((h := jnp.tanh(jax.nn.gelu(w @ h) + h)), h * w[0])  # noqa: E731
+    return lax.scan(body, x[0], weights)
+
+
+def test_loops_store_one_error_for_each_turn():
+    """And what they store encloses every number's error, from arguments with one error or many, under grad and vmap."""
+    weights, x = np.float32(RNG.normal(size=(5, 4, 4)) / 2), np.float32(RNG.normal(size=(3, 4)))
+    for error in (np.full((1, 1, 1), 1e-5), np.full((5, 1, 1), 1e-5), np.full((5, 4, 4), 1e-5)):
+        args = precjax.Tracked(weights, np.float32(error)), x
+        check_rule(states_and_gradient, *args, model=TENSOR, points=2)
+        one, each = (precjax.track(states_and_gradient, model=model)(*args) for model in (TENSOR, "worst_case"))
+        for a, b in zip(jax.tree.leaves(one.error), jax.tree.leaves(each.error), strict=True):
+            assert a.shape == (1,) * b.ndim and a.max() >= b.max()
+    batch = jax.vmap(lambda w: precjax.track(scan_only, model=TENSOR)(precjax.Tracked(w, jnp.full((1, 1, 1), 1e-5)), x))
+    assert np.isfinite(batch(np.stack([weights, weights])).error[1]).all()
+
+
+def test_residuals_take_no_memory():
+    """What the backward loop reads of the forward loop has one error for each turn."""
+    weights, x = jnp.ones((24, 256, 256)) / 256, jnp.ones((256, 512))
+
+    def loss(weights, x):
+        h, _ = lax.scan(lambda h, w: (jnp.tanh(w @ h), None), x, weights)
+        return jnp.sum(h)
+
+    def bytes_of(f):
+        memory = jax.jit(f).lower(weights, x).compile().memory_analysis()
+        return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+
+    gradient = jax.grad(loss)
+    plain, one, each = (bytes_of(f) for f in (gradient, precjax.track(gradient, model=TENSOR), precjax.track(gradient)))
+    assert one < 1.15 * plain < 1.5 * plain < each

@@ -100,6 +100,14 @@ class ErrorModel(abc.ABC):
         """The results of an ordinary equation with what else the model knows of their errors."""
         return results
 
+    def stacked(self, x: Annotated) -> Annotated:
+        """A result of a turn of a scan, as it is stored beside those of the other turns."""
+        return x
+
+    def spread(self, x: Annotated) -> Annotated:
+        """The array with an error for each of its numbers, if it was stored with fewer."""
+        return x
+
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:
         """Whether `apply` has a rule for the equation."""

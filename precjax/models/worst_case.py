@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
-from precjax._annotated import Annotated
+from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
 from precjax._rounding import largest, maximum, minus, plus
-from precjax.models._rules import RuleModel
+from precjax.models._rules import RuleModel, is_key
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
 
@@ -69,6 +70,24 @@ class WorstCase(RuleModel):
         from precjax.models.by_row import ByRow  # noqa: PLC0415  (it derives from this class)
 
         return ByRow(**vars(self))
+
+    def lift(self, value: Any, error: Any) -> Annotated:
+        """The argument's ball; one error for all numbers is kept as that."""
+        lifted = super().lift(value, error)
+        if self.granularity != "tensor" or np.size(error) != 1 or not np.ndim(value):
+            return lifted
+        return lifted._replace(error=Coarse(jnp.reshape(jnp.asarray(error), (1,) * np.ndim(value))))
+
+    def stacked(self, x: Annotated) -> Annotated:
+        """With the largest error."""
+        x = self.spread(x)
+        if self.granularity != "tensor" or x.error is None or is_key(x.value) or not np.ndim(x.value):
+            return x
+        return x._replace(error=Coarse(self.shown(x)))
+
+    def spread(self, x: Annotated) -> Annotated:
+        """The same error for each, as that of an argument."""
+        return x._replace(error=super().lift(x.value, x.error.error).error) if isinstance(x.error, Coarse) else x
 
     def shown(self, x: Annotated) -> Any:
         """The error, or the largest of an array, which has the derivative of that one."""

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
-from precjax._annotated import Annotated, Known
+from precjax._annotated import Annotated, Coarse, Known
 from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
@@ -25,13 +25,19 @@ from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, enlarged, is_constant, is_inexact
 
 
-@control("jit", "pjit")
+@control("jit", "pjit", coarse=True)
 def jit(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """One jitted function per jaxpr and signature: a block called 24 times is transformed, traced and lowered once."""
     params = eqn.params
-    operands = placed(operands, params["in_shardings"])
+    operands = placed(_compact(model, operands), params["in_shardings"])
     results = run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
     return placed(_judged(model, eqn, operands, results), params["out_shardings"])
+
+
+def _compact(model: Any, operands: Sequence[Annotated]) -> list[Annotated]:
+    """One error for all numbers stays that; what an inner jaxpr sees of an array decides what it is made for."""
+    one = lambda x: isinstance(x.error, Coarse) and x.error.error.size == 1  # noqa: E731
+    return [x if one(x) else model.spread(x) for x in operands]
 
 
 @control("closed_call", "core_call", "call", "eval_jaxpr", "composite", "xla_metadata_call", "compute_on", "fused_call")
@@ -113,9 +119,10 @@ def run_state(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated
     return interpret(model, compat.discharged(eqn.params["jaxpr"]), operands)
 
 
-@control("remat2", "remat", "checkpoint")
+@control("remat2", "remat", "checkpoint", coarse=True)
 def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Still rematerialised, value and error."""
+    operands = _compact(model, operands)
     transformed = transform(model, eqn.params["jaxpr"], operands)
     leaves = compat.rematerialize(eqn, transformed.jaxpr, flatten(operands))
     return unflatten(transformed.outputs, leaves)
@@ -263,29 +270,39 @@ def _carried(model: Any, results: list[Annotated], carry: list[Annotated]) -> li
     return [_like(model, r, signature(c)) for r, c in zip(results, carry, strict=True)]
 
 
-@control("scan")
+@control("scan", coarse=True)
 def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A scan over values and annotations."""
     params = eqn.params
     consts_count, carry_count = compat.scan_counts(params)
-    consts, rest = operands[:consts_count], operands[consts_count:]
-    carry = rest[:carry_count]
-    xs = [x if x.value.ndim > 1 else x._replace(norm=None) for x in rest[carry_count:]]
+    consts, rest = _compact(model, operands[:consts_count]), operands[consts_count:]
+    carry = list(map(model.spread, rest[:carry_count]))
+    xs = [_scanned(x if x.value.ndim > 1 else x._replace(norm=None)) for x in rest[carry_count:]]
     slices = [_slice(x) for x in xs]
     transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
-    kept, made = [signature(x) for x in carry], transformed.outputs[carry_count:]
+    kept, made = [signature(x) for x in carry], []
     function = compat.as_function(transformed.jaxpr)
     slice_signatures = [signature(x) for x in slices]
 
     def body(state: list[Any], leaves: list[Any]) -> Any:
         arguments = [*consts, *unflatten(kept, state), *unflatten(slice_signatures, leaves)]
         results = unflatten(transformed.outputs, function(*flatten(arguments)))
-        return flatten(_carried(model, results[:carry_count], carry)), flatten(results[carry_count:])
+        stacked = list(map(model.stacked, results[carry_count:]))
+        made[:] = map(signature, stacked)
+        return flatten(_carried(model, results[:carry_count], carry)), flatten(stacked)
 
     state, ys = lax.scan(
         body, flatten(carry), flatten(xs), length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
     )
     return unflatten(kept, state) + unflatten(made, ys)
+
+
+def _scanned(x: Annotated) -> Annotated:
+    """With a coarse error for each turn."""
+    if not isinstance(x.error, Coarse):
+        return x
+    error = x.error.error
+    return x._replace(error=Coarse(jnp.broadcast_to(error, (len(x.value), *error.shape[1:]))))
 
 
 def _slice(x: Annotated) -> Annotated:
