@@ -47,7 +47,7 @@ class Origin(NamedTuple):
 
 
 class Coarse(NamedTuple):
-    """An error that many numbers have in common: an array of the value's rank that broadcasts against it."""
+    """An error in less memory: an array of the value's rank that broadcasts against it, of floats or of bools (1)."""
 
     error: Any
 

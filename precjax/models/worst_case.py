@@ -11,7 +11,7 @@ import numpy as np
 
 from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
-from precjax._rounding import largest, maximum, minus, plus
+from precjax._rounding import dtype_of, largest, maximum, minus, plus
 from precjax.models._rules import RuleModel, is_key
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
@@ -30,7 +30,8 @@ class WorstCase(RuleModel):
             the last axis), which a matrix product multiplies by its spectral norm at most: bounds then survive more
             layers, at the price of products of the matrices with themselves. "tensor" returns one error per result,
             of shape ``(1, ..., 1)``: the largest of its numbers' errors. State that is carried from call to call then
-            needs no memory for its errors; within a call, every number still has its own.
+            needs no memory for its errors; within a call, every number still has its own, but for what a `scan`
+            stacks (activations that its gradient reads), which has one error for each turn.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
@@ -74,16 +75,17 @@ class WorstCase(RuleModel):
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's ball; one error for all numbers is kept as that."""
         lifted = super().lift(value, error)
-        if self.granularity != "tensor" or np.size(error) != 1 or not np.ndim(value):
+        one = np.size(error) == 1 and np.ndim(value) and dtype_of(value) != jnp.bool_
+        if self.granularity != "tensor" or not one:
             return lifted
         return lifted._replace(error=Coarse(jnp.reshape(jnp.asarray(error), (1,) * np.ndim(value))))
 
     def stacked(self, x: Annotated) -> Annotated:
-        """With the largest error."""
+        """With the largest error; of a decision, whether it is in doubt: not all are because one is."""
         x = self.spread(x)
         if self.granularity != "tensor" or x.error is None or is_key(x.value) or not np.ndim(x.value):
             return x
-        return x._replace(error=Coarse(self.shown(x)))
+        return x._replace(error=Coarse(self.doubt(x) if dtype_of(x.value) == jnp.bool_ else self.shown(x)))
 
     def spread(self, x: Annotated) -> Annotated:
         """The same error for each, as that of an argument."""
