@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -267,3 +268,10 @@ def test_printing_while_tracing():
         return x
 
     jax.eval_shape(f, X)
+
+
+@pytest.mark.parametrize("function", [jnp.sin, jnp.cos])
+def test_waves_are_computed_once(function):
+    """XLA would compute them again in the kernel of the error, which reads the value."""
+    program = jax.jit(track(lambda x: function(x) * x)).lower(jnp.ones(1000)).compile().as_text()
+    assert len(re.findall(r" (sine|cosine)\(", program)) == 1

@@ -13,6 +13,7 @@ from jax import lax
 
 from precjax import Stochastic, Tracked, track
 from precjax._annotated import Annotated
+from precjax.models._age import Count, older
 from precjax.models.stochastic import StochasticTracked, _convolved
 
 RANDOM = np.random.default_rng(2)
@@ -404,3 +405,22 @@ def test_convolutions_run_by_run(batched):
     for i in range(5):
         x, k = (a[i] if axis == 0 else a for a, axis in zip(args, batched, strict=True))
         np.testing.assert_allclose(found[i], lax.conv(x, k, (1, 1), "SAME"), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("salts", [(0, 7), (5, 0, 3), (9, 9, 9)])
+def test_counts_known_at_run_time(salts):
+    """The count of a chain of operations is the same whether the counts it began with were known while tracing or not."""
+    start, other = 3_000_000_019, 77
+    known, unknown = Count(start), Count(0, ((np.uint32(start), 1),))
+    for salt in salts:
+        known, unknown = (older((count, count, Count(other)), salt) for count in (known, unknown))
+        assert len(unknown.terms) == 1
+    assert int(unknown.word()) == known.word()
+
+
+def test_turns_of_a_loop_round_apart():
+    """A sum that stagnates is rounded up in some turns: the samples keep its mean, which the program misses."""
+    tenth = lambda x: lax.fori_loop(0, 1000, lambda i, s: s + x * jnp.float32(2.0**-26), jnp.float32(1.0))  # noqa: E731
+    out = track(tenth, model=Stochastic(samples=MANY))(jnp.float32(1))
+    assert out.value == 1
+    assert abs(np.mean(out.samples) - (1 + 1000 * 2.0**-26)) < 3e-6
