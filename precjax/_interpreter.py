@@ -74,9 +74,11 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     for eqn, dead in schedule(body):
         with compat.source_context(eqn):
             operands = [read(atom) for atom in eqn.invars]
+            if eqn.primitive.name not in _TAKE_COARSE:
+                operands = list(map(model.spread, operands))
             results = apply(model, eqn, operands)
             if not is_control(eqn.primitive.name):
-                watch.add(eqn, list(map(model.spread, operands)), results)
+                watch.add(eqn, operands, results)
         env.update(zip(eqn.outvars, results, strict=True))
         for var in dead:
             env.pop(var, None)
@@ -92,8 +94,6 @@ def given(value: Any) -> Annotated:
 def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Runs one equation."""
     handler = _CONTROL.get(eqn.primitive.name)
-    if eqn.primitive.name not in _TAKE_COARSE:
-        operands = list(map(model.spread, operands))
     if handler is not None:
         with called_at(model, eqn):
             results = handler(model, eqn, operands)

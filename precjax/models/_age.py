@@ -25,10 +25,10 @@ class Count(NamedTuple):
     terms: tuple[tuple[Any, int], ...] = ()  # uint32 () that differ as objects, and their factors
 
     def word(self) -> Any:
-        """An integer if there are no terms, otherwise uint32 ``()``."""
-        total: Any = self.constant
+        """The number itself, uint32 ``()``: a constant if there are no terms."""
+        total: Any = np.uint32(self.constant)
         for number, factor in self.terms:
-            total = lax.add(lax.mul(number, np.uint32(factor)), np.uint32(total) if isinstance(total, int) else total)
+            total = lax.add(lax.mul(number, np.uint32(factor)), total)
         return total
 
 
@@ -80,7 +80,7 @@ class Age:
     def tree_flatten(self) -> Any:
         """One array of the shape."""
         array = self._array
-        return [_filled(self._count.word(), self._shape) if array is None else array], None
+        return [jnp.broadcast_to(self._count.word(), self._shape) if array is None else array], None
 
     @classmethod
     def tree_unflatten(cls, _: None, children: Any) -> Age:
@@ -88,7 +88,3 @@ class Age:
         self = cls(Count(), ())
         (self._array,) = children
         return self
-
-
-def _filled(word: Any, shape: tuple[int, ...]) -> Any:
-    return jnp.broadcast_to(np.uint32(word) if isinstance(word, int) else word, shape)

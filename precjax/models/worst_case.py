@@ -11,6 +11,7 @@ import numpy as np
 
 from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
+from precjax._interpreter import given
 from precjax._rounding import dtype_of, largest, maximum, minus, plus
 from precjax.models._rules import RuleModel, is_key
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
@@ -74,11 +75,10 @@ class WorstCase(RuleModel):
 
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's ball; one error for all numbers is kept as that."""
-        lifted = super().lift(value, error)
         one = np.size(error) == 1 and np.ndim(value) and dtype_of(value) != jnp.bool_
         if self.granularity != "tensor" or not one:
-            return lifted
-        return lifted._replace(error=Coarse(jnp.reshape(jnp.asarray(error), (1,) * np.ndim(value))))
+            return super().lift(value, error)
+        return given(value)._replace(error=Coarse(jnp.reshape(jnp.asarray(error), (1,) * np.ndim(value))))
 
     def stacked(self, x: Annotated) -> Annotated:
         """With the largest error; of a decision, whether it is in doubt: not all are because one is."""
