@@ -24,6 +24,7 @@ from precjax.rules import (  # noqa: F401
     integer,
     least_squares,
     linalg,
+    loops,
     ordering,
     orthogonal,
     pooling,

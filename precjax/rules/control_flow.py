@@ -1,4 +1,4 @@
-"""Equations that carry jaxprs, for every model of error.
+"""Equations that carry jaxprs (loops: see `loops.py`), for every model of error.
 
 Each is rebuilt from the transformed inner jaxpr through JAX's public function, so that the structure of the program
 survives: a jit stays a jit, a scan a scan, and the derivative rule of a user's custom function is still the one that
@@ -22,19 +22,19 @@ from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
 from precjax._registry import MissingRuleError
-from precjax._rounding import dtype_of, enlarged, is_constant, is_inexact
+from precjax._rounding import dtype_of, is_constant, is_inexact
 
 
 @control("jit", "pjit", coarse=True)
 def jit(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """One jitted function per jaxpr and signature: a block called 24 times is transformed, traced and lowered once."""
     params = eqn.params
-    operands = placed(_compact(model, operands), params["in_shardings"])
+    operands = placed(compact(model, operands), params["in_shardings"])
     results = run(transform(model, params["jaxpr"], operands, params["name"], params["inline"]), operands)
     return placed(_judged(model, eqn, operands, results), params["out_shardings"])
 
 
-def _compact(model: Any, operands: Sequence[Annotated]) -> list[Annotated]:
+def compact(model: Any, operands: Sequence[Annotated]) -> list[Annotated]:
     """One error for all numbers stays that; what an inner jaxpr sees of an array decides what it is made for."""
     one = lambda x: isinstance(x.error, Coarse) and x.error.error.size == 1  # noqa: E731
     return [x if one(x) else model.spread(x) for x in operands]
@@ -122,7 +122,7 @@ def run_state(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated
 @control("remat2", "remat", "checkpoint", coarse=True)
 def remat(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Still rematerialised, value and error."""
-    operands = _compact(model, operands)
+    operands = compact(model, operands)
     transformed = transform(model, eqn.params["jaxpr"], operands)
     leaves = compat.rematerialize(eqn, transformed.jaxpr, flatten(operands))
     return unflatten(transformed.outputs, leaves)
@@ -202,12 +202,12 @@ def _branch(model: Any, transformed: Any, outputs: Sequence[Any]) -> Any:
 
     def branch(*leaves: Any) -> list[Any]:
         results = unflatten(transformed.outputs, function(*leaves))
-        return flatten([_like(model, x, s) for x, s in zip(results, outputs, strict=True)])
+        return flatten([like(model, x, s) for x, s in zip(results, outputs, strict=True)])
 
     return branch
 
 
-def _like(model: Any, x: Annotated, wanted: Any) -> Annotated:
+def like(model: Any, x: Annotated, wanted: Any) -> Annotated:
     """The array with an annotation of the signature's structure, which lacks nothing but what may be forgotten."""
     if signature(x).structure == wanted.structure:
         return x
@@ -238,122 +238,6 @@ def _choose(model: Any, index: Annotated, cases: list[Annotated]) -> Annotated:
     return model.explicit(result)
 
 
-def _loop_invariant(
-    model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated]
-) -> Any:
-    """Transforms a loop body with a carry whose signature it keeps: a fixed point.
-
-    An exact carry may be inexact after one turn, and a range may widen.
-
-    Returns:
-        The transformed body and the annotated carry to start with.
-    """
-    carry = [x._replace(known=x.known._replace(settled=x.error is None), origin=None) for x in carry]
-    while True:
-        transformed = transform(model, body, [*before, *carry, *after])
-        following = transformed.outputs[: len(carry)]
-        wider = [_widened(model, x, s) for x, s in zip(carry, following, strict=True)]
-        if [signature(x) for x in wider] == [signature(x) for x in carry]:
-            return transformed, carry
-        carry = wider
-
-
-def _widened(model: Any, x: Annotated, following: Any) -> Annotated:
-    known = x.known.widen(following.known)
-    if x.error is None and following.structure.num_leaves:
-        x = model.explicit(x)
-    return x._replace(known=known._replace(settled=x.error is None))
-
-
-def _carried(model: Any, results: list[Annotated], carry: list[Annotated]) -> list[Annotated]:
-    """The new carry with annotations where the old one has them."""
-    return [_like(model, r, signature(c)) for r, c in zip(results, carry, strict=True)]
-
-
-@control("scan", coarse=True)
-def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """A scan over values and annotations."""
-    params = eqn.params
-    consts_count, carry_count = compat.scan_counts(params)
-    consts, rest = _compact(model, operands[:consts_count]), operands[consts_count:]
-    carry = list(map(model.spread, rest[:carry_count]))
-    xs = [_scanned(x if x.value.ndim > 1 else x._replace(norm=None)) for x in rest[carry_count:]]
-    slices = [_slice(x) for x in xs]
-    transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
-    kept, made = [signature(x) for x in carry], []
-    function = compat.as_function(transformed.jaxpr)
-    slice_signatures = [signature(x) for x in slices]
-
-    def body(state: list[Any], leaves: list[Any]) -> Any:
-        arguments = [*consts, *unflatten(kept, state), *unflatten(slice_signatures, leaves)]
-        results = unflatten(transformed.outputs, function(*flatten(arguments)))
-        stacked = list(map(model.stacked, results[carry_count:]))
-        made[:] = map(signature, stacked)
-        return flatten(_carried(model, results[:carry_count], carry)), flatten(stacked)
-
-    state, ys = lax.scan(
-        body, flatten(carry), flatten(xs), length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
-    )
-    return unflatten(kept, state) + unflatten(made, ys)
-
-
-def _scanned(x: Annotated) -> Annotated:
-    """With a coarse error for each turn."""
-    if not isinstance(x.error, Coarse):
-        return x
-    error = x.error.error
-    return x._replace(error=Coarse(jnp.broadcast_to(error, (len(x.value), *error.shape[1:]))))
-
-
-def _slice(x: Annotated) -> Annotated:
-    """What the body sees of a scanned array; only shapes and signature matter."""
-    first = lambda v: jnp.empty(v.shape[1:], v.dtype) if is_plain(v) else v[0]  # noqa: E731
-    return Annotated(first(x.value), jax.tree.map(first, x.error), x.known, norm=jax.tree.map(first, x.norm))
-
-
 def is_plain(value: Any) -> bool:
     """Whether the array is of numbers (random keys cannot be made empty)."""
     return not jnp.issubdtype(value.dtype, jax.dtypes.extended)
-
-
-@control("while")
-def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
-    """A while loop whose test rides in the carry; once a test is in doubt, nothing is known of the results.
-
-    The test may be batched (vmap of while): the loop then runs while any is true, and finished lanes keep what they
-    have.
-    """
-    params = eqn.params
-    split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
-    test_consts, body_consts, carry = operands[: split[0]], operands[split[0] : split[1]], operands[split[1] :]
-    transformed, carry = _loop_invariant(model, params["body_jaxpr"], body_consts, carry, [])
-    kept = [signature(x) for x in carry]
-    function = compat.as_function(transformed.jaxpr)
-
-    def tested(state: list[Any]) -> list[Any]:
-        """[the test] or [the test, its doubt]."""
-        (result,) = interpret(model, params["cond_jaxpr"], [*test_consts, *unflatten(kept, state)])
-        doubt = model.doubt(result)
-        return [result.value] if doubt is None else [result.value, doubt]
-
-    def body(loop: Any) -> Any:
-        state, test, *doubted = loop
-        results = unflatten(transformed.outputs, function(*flatten([*body_consts, *unflatten(kept, state)])))
-        following = flatten(_carried(model, results, carry))
-        if test.ndim:
-            following = [_lanes(test, new, old) for new, old in zip(following, state, strict=True)]
-        again, *doubt = tested(following)
-        doubted = [lax.bitwise_or(a, b) for a, b in zip(doubted, doubt, strict=True)]
-        return following, lax.bitwise_and(again, test), *doubted
-
-    state, _, *doubted = lax.while_loop(lambda loop: jnp.any(loop[1]), body, (flatten(carry), *tested(flatten(carry))))
-    results = unflatten(kept, state)
-    return [model.forget(x, doubted[0]) for x in results] if doubted else results
-
-
-def _lanes(test: Any, new: Any, old: Any) -> Any:
-    """What is new where the test holds; of two norms over lanes that go on and lanes that do not, the sum."""
-    if np.shape(new)[: test.ndim] != test.shape:
-        return enlarged(lax.add(new, old), 1, new.dtype)
-    condition = lax.broadcast_in_dim(test, np.shape(new), tuple(range(test.ndim)))
-    return lax.select(condition, new, old)
