@@ -30,12 +30,12 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy import special
 
 from precjax._annotated import Annotated
 from precjax._random_rounding import mix, word_of
-from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, never_nan
+from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact
 from precjax.models._model import ErrorModel
+from precjax.models._moderated import moderated_bound, own_bound
 from precjax.models._pushed import pushed
 from precjax.models._rules import RuleModel, is_key
 
@@ -69,17 +69,11 @@ class Probed(ErrorModel):
         return x._replace(error=self._drawn(x.error, jnp.asarray(value), "argument"))
 
     def error(self, x: Annotated) -> Any:
-        """Student's quantile times the root mean square of the deviations."""
+        """Of decisions and integers, most of which never deviate, one by one."""
         if x.error is None:
             return self.rules.error(x)
-        factor = float(special.stdtrit(self.count, (1 + self.confidence) / 2))
-        deviations = lax.abs(x.error)
-        largest = jnp.max(never_nan(deviations), axis=-1)
-        usual = lax.is_finite(largest) & (largest > 0)
-        unit = jnp.where(usual, largest, 1)
-        root = jnp.sqrt(jnp.mean(lax.square(deviations / unit[..., None]), axis=-1))
-        bound = largest * jnp.where(usual, root * np.asarray(factor, root.dtype), 1)
-        bound = never_nan(bound)
+        bound = moderated_bound if is_inexact(dtype_of(x.value)) else own_bound
+        bound = bound(x.error, self.confidence)
         return jnp.minimum(bound, 1) if dtype_of(x.value) == jnp.bool_ else bound
 
     def explicit(self, x: Annotated) -> Annotated:
