@@ -9,8 +9,8 @@ mean s**2, all errors being Gaussian. Given the k deviations with mean square v,
 s**2 is the mean of v over the numbers. The variance of v over them is (2 / k) (1 + h) + h in units of s**4, where
 h = 2 / (d - 4) is that of the variances, which gives d. Errors of an array may be alike (a common factor is wrong), so
 that n k deviations tell no more than m k, m = (tr C)**2 / tr C**2 for the covariance C of the errors. The deviations of
-two probes, as vectors of n numbers, have a squared cosine of 1 / m in the mean; one more pair that is alike is counted,
-in case the others are not by chance. There are m k degrees of freedom at most (Satterthwaite).
+two probes, as vectors of n numbers, have a squared cosine of 1 / m in the mean; half a pair more that is alike is
+counted, in case the others are not by chance. There are m k degrees of freedom at most (Satterthwaite).
 
 What is far smaller than the rest has a better bound by Student's quantile of its own k deviations. The smaller of the
 two bounds is taken, each with half the probability of failing.
@@ -23,6 +23,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,60 +38,69 @@ def own_bound(deviations: Any, confidence: float) -> Any:
     """Student's quantile of each number's own deviations.
 
     Args:
-        deviations: array ``(*s, k)``.
+        deviations: array ``(k, *s)``.
         confidence: probability of an error below the bound.
 
     Returns:
         Array ``(*s)``; inf where a deviation is infinite or NaN.
     """
-    k = deviations.shape[-1]
-    largest = jnp.max(never_nan(lax.abs(deviations)), axis=-1)
-    usual = lax.is_finite(largest) & (largest > 0)
-    unit = jnp.where(usual, largest, 1)
-    root = jnp.sqrt(jnp.mean(lax.square(deviations / unit[..., None]), axis=-1))
-    return never_nan(largest * jnp.where(usual, root * np.asarray(_quantile(k, confidence), root.dtype), 1))
+    return _times(_root_mean_square(deviations), _quantile(len(deviations), confidence))
 
 
 def moderated_bound(deviations: Any, confidence: float) -> Any:
     """The same, with what the deviations of the whole array say.
 
     Args:
-        deviations: array ``(*s, k)``.
+        deviations: array ``(k, *s)``.
         confidence: probability of an error below the bound.
 
     Returns:
         Array ``(*s)``; 0 for numbers that never deviate, which are left out of what the others have in common.
     """
-    if deviations.size <= deviations.shape[-1]:
+    k = len(deviations)
+    if deviations.size <= k:
         return own_bound(deviations, confidence)
-    k, confidence = deviations.shape[-1], (1 + confidence) / 2
-    own = own_bound(deviations, confidence)
+    confidence = (1 + confidence) / 2
+    own = _root_mean_square(deviations)
     usual = lax.is_finite(own) & (own > 0)
-    largest = jnp.max(jnp.where(usual[..., None], lax.abs(deviations), 0))
+    largest = jnp.max(jnp.where(usual, own, 0))
     unit = jnp.where(largest > 0, largest, 1)
-    sample = jnp.where(usual[..., None], deviations / unit, 0)
-    count = jnp.maximum(jnp.sum(usual, dtype=sample.dtype), 1)
-    v = jnp.mean(lax.square(sample), axis=-1)
-    mean = jnp.sum(v) / count
-    tiny = np.finfo(sample.dtype).tiny
-    spread = jnp.sum(jnp.where(usual, lax.square(v / jnp.maximum(mean, tiny) - 1), 0)) / jnp.maximum(count - 1, 1)
+    v = jnp.where(usual, lax.square(own / unit), 0)
+    count = jnp.maximum(jnp.sum(usual, dtype=own.dtype), 1)
+    mean = jnp.maximum(jnp.sum(v) / count, np.finfo(own.dtype).tiny)
+    spread = jnp.sum(jnp.where(usual, lax.square(v / mean - 1), 0)) / jnp.maximum(count - 1, 1)
     h = jnp.maximum((spread - 2 / k) / (1 + 2 / k), 1e-6)
     d = 4 + 2 / h
-    freedom = jnp.minimum(d + k, k / jnp.maximum(_likeness(sample), 1 / count))
-    deviation = jnp.sqrt(((d - 2) * mean + k * v) / (d + k))
-    return jnp.where(usual, jnp.minimum(own, unit * deviation * _quantiles(freedom, k, confidence)), own)
+    alike = _likeness(jnp.where(usual, deviations / unit, 0).reshape(k, -1))
+    freedom = jnp.minimum(d + k, k / jnp.maximum(alike, 1 / count))
+    shared = jnp.sqrt(((d - 2) * mean + k * v) / (d + k)) * (unit * _quantiles(freedom, k, confidence))
+    bound = _times(own, _quantile(k, confidence))
+    return jnp.where(usual, jnp.minimum(bound, shared), bound)
 
 
-def _likeness(sample: Any) -> Any:
+def _root_mean_square(deviations: Any) -> Any:
+    """Over the first axis, row by row: XLA's library on a CPU is slow where it sums over a short axis."""
+    rows = [lax.abs(row) for row in deviations]
+    largest = never_nan(functools.reduce(jnp.maximum, rows))
+    usual = lax.is_finite(largest) & (largest >= np.finfo(largest.dtype).tiny)
+    over_largest = 1 / jnp.where(usual, largest, 1)
+    total = functools.reduce(lax.add, (lax.square(row * over_largest) for row in rows))
+    return jnp.where(usual, largest * lax.sqrt(total / len(rows)), largest)
+
+
+def _times(deviation: Any, factor: float) -> Any:
+    return never_nan(deviation * np.asarray(factor, deviation.dtype))
+
+
+def _likeness(vectors: Any) -> Any:
     """1 / m."""
-    k = sample.shape[-1]
-    vectors = sample.reshape(-1, k)
-    gram = lax.dot_general(vectors, vectors, (((0,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)
+    k = len(vectors)
+    gram = lax.dot_general(vectors, vectors, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
     squares = jnp.diagonal(gram)
     pairs = squares[:, None] * squares
     cosines = jnp.where(pairs > 0, lax.square(gram) / jnp.where(pairs > 0, pairs, 1), 1)
     alike = (jnp.sum(cosines) - jnp.sum(jnp.diagonal(cosines))) / 2
-    return (1 + alike) / (1 + k * (k - 1) // 2)
+    return (0.5 + alike) / (0.5 + k * (k - 1) // 2)
 
 
 def _quantile(freedom: Any, confidence: float) -> Any:

@@ -32,7 +32,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._random_rounding import mix, word_of
+from precjax._random_rounding import mix, random_bits, word_of
 from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact
 from precjax.models._model import ErrorModel
 from precjax.models._moderated import moderated_bound, own_bound
@@ -66,14 +66,14 @@ class Probed(ErrorModel):
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's error, with random signs."""
         x = self.rules.lift(value, error)
-        return x._replace(error=self._drawn(x.error, jnp.asarray(value), "argument"))
+        return x._replace(error=jnp.moveaxis(self._drawn(x.error, jnp.asarray(value), "argument"), 0, -1))
 
     def error(self, x: Annotated) -> Any:
         """Of decisions and integers, most of which never deviate, one by one."""
         if x.error is None:
             return self.rules.error(x)
         bound = moderated_bound if is_inexact(dtype_of(x.value)) else own_bound
-        bound = bound(x.error, self.confidence)
+        bound = bound(jnp.moveaxis(x.error, -1, 0), self.confidence)
         return jnp.minimum(bound, 1) if dtype_of(x.value) == jnp.bool_ else bound
 
     def explicit(self, x: Annotated) -> Annotated:
@@ -107,10 +107,9 @@ class Probed(ErrorModel):
         exact = [Annotated(x.value, known=x.known) for x in operands]
         rounded = self.rules.apply(eqn, exact)
         outs = [value for value, _ in rounded]
-        still = [x._replace(value=lax.stop_gradient(x.value)) for x in operands]
         moved = None
         if any(x.error is not None for x in operands) and outs:
-            moved = pushed(eqn, still, [lax.stop_gradient(v) for v in outs])
+            moved = pushed(eqn, [_probes_first(x) for x in operands], [lax.stop_gradient(v) for v in outs])
             if moved is None:
                 rounded = self.rules.apply(eqn, [Annotated(x.value, self._bound(x), x.known) for x in operands])
         moved = moved or [None] * len(outs)
@@ -118,7 +117,8 @@ class Probed(ErrorModel):
         made = []
         for (out, error), deviation in zip(rounded, moved, strict=True):
             own = None if error is None else self._drawn(error, out, name, self._repeats(name, operands, out))
-            made.append((out, deviation if own is None else own if deviation is None else own + deviation))
+            both = own if deviation is None else deviation if own is None else own + deviation
+            made.append((out, None if both is None else jnp.moveaxis(both, 0, -1)))
         return made
 
     def _bound(self, x: Annotated) -> Any:
@@ -135,14 +135,19 @@ class Probed(ErrorModel):
         return smaller < lax.abs(out).astype(dtype) * np.asarray(STAGNANT * format_of(out.dtype).unit_roundoff, dtype)
 
     def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
-        """+-s for each number and probe; bools, of which s is the root of a probability, turn that often."""
+        """+-s for each probe and number; bools, of which s is the root of a probability, turn that often."""
         error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
-        key = np.uint32(zlib.crc32(name.encode()))
-        position = lax.iota(jnp.uint32, max(out.size, 1))[: out.size].reshape(out.shape) * np.uint32(0x9E3779B9) ^ key
-        word = mix(mix(position) ^ jnp.where(repeats, np.uint32(0), _bits(out)))
-        negative = word[..., None] >> lax.iota(jnp.uint32, self.count) & 1
-        deviation = (error / np.asarray(self.quantile, error.dtype))[..., None]
+        word = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
+        probes = lax.broadcasted_iota(jnp.uint32, (self.count, *[1] * out.ndim), 0)
+        negative = word >> probes & 1
+        deviation = error / np.asarray(self.quantile, error.dtype)
         return jnp.where(negative == 1, -deviation, deviation)
+
+
+def _probes_first(x: Annotated) -> Annotated:
+    """Deviations ``(k, *s)``, which are fast to compute with; XLA drops the transposition between two operations."""
+    error = None if x.error is None else jnp.moveaxis(x.error, -1, 0)
+    return x._replace(value=lax.stop_gradient(x.value), error=error)
 
 
 def _bits(x: Any) -> Any:

@@ -1,6 +1,6 @@
 """How a deviation passes through an equation: f(x + d) - f(x), for many deviations at once.
 
-Deviations are arrays ``(*s, k)`` beside values ``(*s)``: k possible errors of the same number. They are far smaller
+Deviations are arrays ``(k, *s)`` beside values ``(*s)``: k possible errors of the same number. They are far smaller
 than the values, so f(x + d) - f(x) is never computed like that:
 
 - for basic operations there is a formula without cancellation, exact also where a number is as uncertain as it is
@@ -39,11 +39,11 @@ def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
 
     Args:
         eqn: an equation.
-        operands: annotated with deviations ``(*s, k)``, None where exact.
+        operands: annotated with deviations ``(k, *s)``, None where exact.
         outs: its results.
 
     Returns:
-        An array ``(*s, k)`` for each result in its dtype of errors; None if it is not known how they pass.
+        An array ``(k, *s)`` for each result in its dtype of errors; None if it is not known how they pass.
     """
     name = eqn.primitive.name
     if any(jnp.issubdtype(dtype_of(v), jnp.complexfloating) for v in (*outs, *(x.value for x in operands))):
@@ -77,13 +77,21 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     deviations = [wide[i].error.astype(v.dtype) for i, v in zip(moving, values, strict=True)]
     slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
     try:
-        made = jax.vmap(slope, in_axes=-1, out_axes=-1)(*deviations)
+        made = _one_by_one(slope, deviations) if eqn.primitive.name in _ONE_BY_ONE else jax.vmap(slope)(*deviations)
     except NotImplementedError:  # a primitive without a derivative
         return None
     if len(deviations) == 1:  # a slope may be infinite, and 0 inf is not 0
         (d,) = deviations
         made = [jnp.where(d == 0, 0, m) if m.shape == d.shape and eqn.primitive.name in _STEEP else m for m in made]
     return [m.astype(error_dtype(out.dtype)) for m, out in zip(made, outs, strict=True)]
+
+
+# Vectorised over deviations, the gradient of a kernel transposes them.
+_ONE_BY_ONE = frozenset({"conv_general_dilated"})
+
+
+def _one_by_one(slope: Callable[..., Any], deviations: Sequence[Any]) -> list[Any]:
+    return [jnp.stack(made) for made in zip(*(slope(*ds) for ds in zip(*deviations, strict=True)), strict=True)]
 
 
 _STEEP = frozenset({"log1p", "cbrt", "integer_pow", "asin", "acos", "acosh", "atanh", "erf_inv", "lgamma", "digamma"})
@@ -105,29 +113,29 @@ def _is_bool(value: Any) -> bool:
 
 def _of_bools(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Run again with the bools that the deviations turn."""
-    axes = [None if x.error is None else -1 for x in operands]
+    axes = [None if x.error is None else 0 for x in operands]
     turned = [x.value if x.error is None else _turned(x) for x in operands]
-    made = jax.vmap(lambda *values: compat.bind(eqn, values), in_axes=axes, out_axes=-1)(*turned)
-    return [jnp.not_equal(m, out[..., None]).astype(jnp.float32) for m, out in zip(made, outs, strict=True)]
+    made = jax.vmap(lambda *values: compat.bind(eqn, values), in_axes=axes)(*turned)
+    return [jnp.not_equal(m, out[None]).astype(jnp.float32) for m, out in zip(made, outs, strict=True)]
 
 
 def _turned(x: Annotated) -> Any:
-    return jnp.not_equal(jnp.asarray(x.value)[..., None], x.error != 0)
+    return jnp.not_equal(jnp.asarray(x.value)[None], x.error != 0)
 
 
 def _scattered(eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
     """The gradient of a maximum over windows: other elements may be chosen; what they get is moved and added."""
     source, chosen = (x._replace(value=_wide(x.value)) for x in operands)
     eqn = retyped(eqn, [source, chosen], _wide_dtype)
-    sample = chosen.value if chosen.error is None else chosen.value[..., None] + chosen.error
-    axis = None if chosen.error is None else -1
+    sample = chosen.value if chosen.error is None else chosen.value + chosen.error
+    axis = None if chosen.error is None else 0
     run = lambda s, c: compat.bind(eqn, [s, c])[0]  # noqa: E731
     made = 0.0
     if chosen.error is not None:
-        elsewhere = jax.vmap(run, in_axes=(None, -1), out_axes=-1)(source.value, sample)
-        made = elsewhere - run(source.value, chosen.value)[..., None]
+        elsewhere = jax.vmap(run, in_axes=(None, 0))(source.value, sample)
+        made = elsewhere - run(source.value, chosen.value)
     if source.error is not None:
-        made = made + jax.vmap(run, in_axes=(-1, axis), out_axes=-1)(source.error, sample)
+        made = made + jax.vmap(run, in_axes=(0, axis))(source.error, sample)
     return made.astype(error_dtype(out.dtype))
 
 
@@ -135,15 +143,15 @@ def _scattered(eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
 
 
 def formula(*names: str) -> Callable[[Callable], Callable]:
-    """Registers ``f(eqn, out, *(value, deviation)) -> deviation``, all ``(*s, 1 or k)`` in the dtype of errors."""
+    """Registers ``f(eqn, out, *(value, deviation)) -> deviation``, all ``(1 or k, *s)`` in the dtype of errors."""
 
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         def deviations(eqn: Any, operands: Sequence[Annotated], out: Any) -> list[Any]:
             rank = np.ndim(out)
-            pairs = [(_spread(_wide(x.value), rank), _deviation(x)) for x in operands]
-            made = f(eqn, _spread(_wide(out), rank), *pairs)
-            count = max(x.error.shape[-1] for x in operands if x.error is not None)
-            return [jnp.broadcast_to(made, (*np.shape(out), count)).astype(error_dtype(dtype_of(out)))]
+            pairs = [(_spread(jnp.asarray(_wide(x.value))[None], rank), _spread(_deviation(x), rank)) for x in operands]
+            made = f(eqn, jnp.asarray(_wide(out))[None], *pairs)
+            count = max(len(x.error) for x in operands if x.error is not None)
+            return [jnp.broadcast_to(made, (count, *np.shape(out))).astype(error_dtype(dtype_of(out)))]
 
         _FUNCTIONS.update(dict.fromkeys(names, deviations))
         return f
@@ -151,16 +159,16 @@ def formula(*names: str) -> Callable[[Callable], Callable]:
     return register
 
 
-def _spread(value: Any, rank: int) -> Any:
-    value = jnp.asarray(value)
-    return value[..., None] if value.ndim or not rank else value
+def _spread(x: Any, rank: int) -> Any:
+    """A scalar operand of an operation on arrays, or what does not deviate."""
+    return x.reshape(len(x), *[1] * rank) if np.ndim(x) == 1 else x
 
 
 def _deviation(x: Annotated) -> Any:
     """Of a bool: what turning it would add."""
     if x.error is None or not _is_bool(x.value):
         return 0.0 if x.error is None else x.error
-    return _turned(x).astype(jnp.float32) - jnp.asarray(x.value)[..., None].astype(jnp.float32)
+    return _turned(x).astype(jnp.float32) - jnp.asarray(x.value)[None].astype(jnp.float32)
 
 
 @formula("add", "add_any")

@@ -25,7 +25,7 @@ MODELS = {
     "certified": precjax.Certified(),
     "probabilistic": precjax.Probabilistic(),
     "prob. normwise": precjax.Probabilistic(contraction="normwise"),
-    "probes": precjax.Probabilistic(probes=16),
+    "probes": precjax.Probabilistic(probes=4),
     "stochastic": precjax.Stochastic(samples=32),
     "shadow": precjax.Shadow(),
 }
