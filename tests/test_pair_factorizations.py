@@ -45,6 +45,9 @@ PROGRAMS = {
     "LU": (lambda a: lax.linalg.lu(a)[0], (A,)),
     "LU, tall": (lambda a: lax.linalg.lu(a)[0], (TALL,)),
     "LU, flat": (lambda a: lax.linalg.lu(a)[0], (FLAT,)),
+    "tridiagonal system": (lax.linalg.tridiagonal_solve, (A[0, :3].ravel(), 3 + A[0, 1:].ravel(), A[1, :3].ravel(), B.reshape(12, 2))),
+    "Cholesky, one row more": (lax.linalg.cholesky_update, (np.triu(A[0]) + 3 * np.eye(4), B[0, :, 0])),
+    "symmetric product": (lambda a, c: lax.linalg.symmetric_product(a, c, alpha=1.3, beta=0.7), (B[0], A[0])),
     "LU, singular": (lambda a: lax.linalg.lu(a)[0], (np.array([[4.0, 2.0], [2.0, 1.0]]),)),
 }
 SHORT = ("systems", "an ill-conditioned Cholesky")

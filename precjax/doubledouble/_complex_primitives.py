@@ -199,7 +199,8 @@ for _name, _operation, _start in (
 _elementwise("clamp", order.clamp, many_valued=False)
 
 
-@_primitive("sort", "triangular_solve", "lu", "cholesky", "qr", "geqrf", "householder_product", "ormqr", "eigh", "svd")
+@_primitive("sort", "triangular_solve", "lu", "cholesky", "qr", "geqrf", "householder_product", "ormqr", "eig", "eigh",
+            "svd")  # fmt: skip
 def _written_for_both(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     return primitives.run(eqn, operands)
 

@@ -25,6 +25,7 @@ from precjax.doubledouble import _bessel as bessel
 from precjax.doubledouble import _beta as beta
 from precjax.doubledouble import _collectives as collectives
 from precjax.doubledouble import _contractions as contractions
+from precjax.doubledouble import _eigenvectors as eigenvectors
 from precjax.doubledouble import _error_functions as error_functions
 from precjax.doubledouble import _exponential as exponential
 from precjax.doubledouble import _factorizations as factorizations
@@ -157,6 +158,7 @@ _whole("triangular_solve", factorizations.triangular_solve, "left_side", "lower"
 _whole("lu", factorizations.lu)
 _whole("cholesky", factorizations.cholesky)
 _whole("eigh", rotations.eigh, "lower")
+_whole("eig", eigenvectors.eig, "compute_left_eigenvectors", "compute_right_eigenvectors")
 _whole("svd", rotations.svd, "full_matrices", "compute_uv")
 _whole("qr", reflections.qr, "full_matrices", "pivoting")
 _whole("geqrf", reflections.geqrf)

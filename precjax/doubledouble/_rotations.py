@@ -53,7 +53,7 @@ def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
     values = numbers.real(inner(v, dot(a, v)))
     order = jnp.lexsort((values.lo, values.hi), axis=-1)
     v, values = (mapped(lambda x: jnp.take_along_axis(x, order, -1), x) for x in (v, values))
-    return _signed(near, v)[0], mapped(lambda x: x[..., 0, :], scaled(values, unit))
+    return signed(near, v)[0], mapped(lambda x: x[..., 0, :], scaled(values, unit))
 
 
 def svd(a: DD, full_matrices: bool, compute_uv: bool) -> tuple[DD, ...]:
@@ -75,7 +75,7 @@ def _singular(a: DD, left: Any, right: Any) -> tuple[DD, DD, DD]:
     s = arithmetic.sqrt(squares(w))
     order = jnp.lexsort((-s.lo, -s.hi), axis=-1)
     s, v, w = (mapped(lambda x: jnp.take_along_axis(x, order, -1), x) for x in (s, v, w))
-    v, w = _signed(right, v, w)
+    v, w = signed(right, v, w)
     return mapped(lambda x: x[..., 0, :], scaled(s, unit)), _left(w, s, left), v
 
 
@@ -112,10 +112,9 @@ def _stacked(x: DD, y: DD) -> DD:
     return DD(*(jnp.concatenate(parts, -2) for parts in zip(x, y, strict=True)))
 
 
-def _signed(like: Any, v: DD, *others: DD) -> list[DD]:
+def signed(like: Any, v: DD, *others: DD) -> list[DD]:
     """Columns of vectors, and of what belongs to them, with the signs, or phases, that are nearest to other vectors."""
-    # Where the product is nearly 0, hi and lo must still change their signs together.
-    phase = numbers.direction(lifted(jnp.sum(jnp.conj(v.hi) * like, axis=-2, keepdims=True)))
+    phase = numbers.direction(inner(v, lifted(like)))
     return [numbers.mul(x, phase) for x in (v, *others)]
 
 

@@ -138,7 +138,7 @@ def pair_errors(model: PairRules, eqn: Any, operands: Sequence[Annotated], outs:
 _COMPLEX = primitives.MOVES | {
     "add", "add_any", "sub", "neg", "conj", "real", "imag", "complex", "mul", "div", "square", "abs", "sign",
     "integer_pow", "reduce_sum", "cumsum", "dot_general", "ragged_dot_general", "conv_general_dilated", "eq", "ne",
-    "convert_element_type", "triangular_solve", "cholesky", "lu", "qr", "eigh", "svd",
+    "convert_element_type", "triangular_solve", "cholesky", "lu", "qr", "eig", "eigh", "svd",
 }  # fmt: skip
 
 
@@ -163,7 +163,7 @@ _SPECIAL: dict[str, Callable[[PairRules, Call], list[Any]]] = {}
 # Special rules that hold for complex numbers, errors being bounds of moduli.
 _OF_COMPLEX = (
     "select_n", "dot_general", "ragged_dot_general", "conv_general_dilated", "triangular_solve", "cholesky", "lu", "qr",
-    "eigh", "svd",
+    "eig", "eigh", "svd",
 )  # fmt: skip
 
 

@@ -12,17 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import doubledouble as dd
 from precjax._annotated import Annotated
+from precjax._eigenvalue_order import in_order
 from precjax._rounding import enlarged, maximum, minus, times
 from precjax.doubledouble import DD
+from precjax.doubledouble import _eigenvectors as eigenvectors
 from precjax.doubledouble import _rotations as rotations
+from precjax.doubledouble._complex import joined, parts
 from precjax.doubledouble._factorizations import symmetric
-from precjax.doubledouble._numbers import adjoint, mapped, transposed
+from precjax.doubledouble._numbers import absolute, adjoint, conj, mapped, sub, transposed
 from precjax.doubledouble._pairs import FLOOR
 from precjax.models._pair_factorizations import annotated, enclosed, evaluated, moved, residual
 from precjax.models._pair_rules import Call, PairRules, special
 from precjax.models._paired import pair
+from precjax.rules.eigenvalues import disc_errors
 from precjax.rules.enclosure import after, dot, identity, size
 from precjax.rules.spectral import Remainders, SingularRemainders, arranged, eigen_errors, singular_errors
 
@@ -43,6 +46,40 @@ def _eigh(model: PairRules, call: Call) -> list[Any]:
         size(enclosed(evaluated(model, lambda a, v, w: lax.sub(dot(a, v), w), a, vectors, values))),
     )
     return list(eigen_errors(enclosed(vectors), _size(row), left, _gaps(row)))
+
+
+@special("eig")
+def _eig(model: PairRules, call: Call) -> list[Any]:
+    """See `rules.eigenvalues`."""
+    (matrix,), (d, *vectors), params = call.operands, call.outs, call.eqn.params
+    a = matrix if jnp.iscomplexobj(matrix.value) else _of_complex(matrix)
+    if not vectors:
+        found = eigenvectors.eig(_after(d, pair(matrix)), compute_left_eigenvectors=False,
+                                 compute_right_eigenvectors=True)  # fmt: skip
+        right = mapped(lambda v: in_order(d.hi, found[0].hi, v), found[1])
+        return [_of_pairs(model, a, right, _row(d))[0][..., 0, :]]
+    errors = []
+    if params["compute_left_eigenvectors"]:
+        of_values, of_left = _of_pairs(model, moved(adjoint, a), vectors[0], _row(conj(d)))
+        errors.append(of_left)
+    if params["compute_right_eigenvectors"]:
+        of_values, of_right = _of_pairs(model, a, vectors[-1], _row(d))
+        errors.append(of_right)
+    return [of_values[..., 0, :], *errors]
+
+
+def _of_complex(x: Annotated) -> Annotated:
+    z = joined(parts(pair(x)))
+    return Annotated(z.hi) if x.error is None else annotated(z, x.error.error)
+
+
+def _of_pairs(model: PairRules, a: Annotated, v: DD, row: DD) -> tuple[Any, Any]:
+    vectors = annotated(v)
+    values = evaluated(model, lax.mul, vectors, annotated(_repeated(row, v)))
+    left = evaluated(model, lambda a, v, w: lax.sub(dot(a, v), w), a, vectors, values)
+    return disc_errors(
+        enclosed(vectors), size(enclosed(left)), _defect(model, annotated(adjoint(v)), vectors), _gaps(row)
+    )
 
 
 @special("svd")
@@ -101,5 +138,5 @@ def _gaps(row: DD) -> Any:
     """Lower bounds of |d_i - d_j|: element (j, i)."""
     n = row.hi.shape[-1]
     square = mapped(lambda x: jnp.broadcast_to(x, (*x.shape[:-2], n, n)), row)
-    distance = lax.abs(dd.sub(square, transposed(square)).hi)
+    distance = absolute(sub(square, transposed(square))).hi
     return maximum(minus(times(distance, 1 - 2.0**-49), 4 * FLOOR), 0.0)

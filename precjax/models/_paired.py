@@ -25,6 +25,7 @@ from precjax._widen import widen, widened, wider
 from precjax.doubledouble import DD
 from precjax.doubledouble import _complex_primitives as primitives
 from precjax.doubledouble._primitives import MOVES
+from precjax.models._compositions import COMPOSITIONS, composed
 from precjax.models._widened import Widened
 
 
@@ -110,6 +111,8 @@ class Paired(Widened):
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """An equation with floats, on pairs."""
         name = eqn.primitive.name
+        if name in COMPOSITIONS:
+            return composed(eqn, operands, self.apply)
         if not primitives.supports(eqn):
             raise MissingRuleError(
                 f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}, so that a program of float64 "

@@ -38,6 +38,7 @@ from precjax.models import (  # noqa: F401  (fill the table)
     _pair_special,
     _pair_spectral,
 )
+from precjax.models._compositions import COMPOSITIONS, composed
 from precjax.models._pair_least_squares import THEOREMS
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
@@ -224,14 +225,20 @@ class _PairedCertified(Paired, Certified):
         return [_rest(widen(x), as_error(error, error_dtype(wider(x.dtype)))) for x, error in results]
 
     def _in_pairs(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
-        if not has_rule(eqn):
+        name = eqn.primitive.name
+        if name in COMPOSITIONS:
+            results = composed(eqn, operands, self.apply)
+        elif has_rule(eqn):
+            outs = primitives.run(eqn, list(map(pair, operands)))
+            errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
+            results = [_rest(out, error) for out, error in zip(outs, errors, strict=True)]
+        else:
             return self._as_it_is(widened(eqn, operands), operands)
-        outs = primitives.run(eqn, list(map(pair, operands)))
-        errors = pair_errors(self._worst_case(PairRules), widened(eqn, operands), operands, outs)
-        results = [_rest(out, error) for out, error in zip(outs, errors, strict=True)]
-        if eqn.primitive.name in ("sin", "cos", "tan"):
-            return [_unless_large(operands[0].value, *results, *self._as_it_is(eqn, operands))]
-        return results
+        unknown = _UNKNOWN.get(name)
+        if unknown is None:
+            return results
+        plain = self._as_it_is(widened(eqn, operands), operands)
+        return [_unless(unknown(operands, near[1].error), near, far) for near, far in zip(results, plain, strict=True)]
 
 
 def _same_bits(value: Any, high: Any, low: Any) -> Any:
@@ -242,10 +249,26 @@ def _same_bits(value: Any, high: Any, low: Any) -> Any:
     return lax.bitwise_and(lax.eq(value, high), lax.eq(low, lax.full_like(low, 0)))
 
 
-def _unless_large(x: Any, near: tuple[Any, Rest], far: tuple[Any, Rest]) -> tuple[Any, Rest]:
-    """The second result where pairs do not reduce the argument."""
-    large = lax.ge(lax.abs(jnp.asarray(x)), lax.full_like(x, LARGEST, _WIDE))
-    return jax.tree.map(lambda a, b: where(large, b, a), near, far)
+def _beyond_reduction(operands: Sequence[Annotated], error: Any) -> Any:
+    x = jnp.asarray(operands[0].value)
+    return lax.ge(lax.abs(x), lax.full_like(x, LARGEST, _WIDE))
+
+
+def _unbounded(operands: Sequence[Annotated], error: Any) -> Any:
+    return lax.bitwise_not(lax.is_finite(error))
+
+
+# Where pairs may be at a loss, and float64 and its bounds are not: with arguments too large to reduce, vectors of
+# eigenvalues that are one to float64, a composition of which one step has no bound.
+_UNKNOWN = {
+    **dict.fromkeys(("sin", "cos", "tan"), _beyond_reduction),
+    **dict.fromkeys(("eig", *COMPOSITIONS), _unbounded),
+}
+
+
+def _unless(unknown: Any, near: tuple[Any, Rest], far: tuple[Any, Rest]) -> tuple[Any, Rest]:
+    """The second result there."""
+    return jax.tree.map(lambda a, b: where(unknown, b, a), near, far)
 
 
 def _rest(out: Any, error: Any) -> tuple[Any, Any]:

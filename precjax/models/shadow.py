@@ -16,6 +16,7 @@ from precjax._tracked import Tracked
 from precjax._widen import FROZEN, is_cast, narrow, widen
 from precjax.doubledouble import _complex_primitives as primitives
 from precjax.models._bare import Bare
+from precjax.models._compositions import COMPOSITIONS
 from precjax.models._paired import Paired, of_floats, paired_difference
 from precjax.models._widened import Widened
 from precjax.rules.control_flow import graft
@@ -104,7 +105,8 @@ class _PairedShadow(Paired, Shadow):
     def supports(self, eqn: Any) -> bool:
         """What has arithmetic of pairs, and what needs none."""
         name = eqn.primitive.name
-        return is_cast(eqn) or name in FROZEN or not of_floats(eqn) or primitives.supports(eqn)
+        of_pairs = primitives.supports(eqn) or name in COMPOSITIONS
+        return is_cast(eqn) or name in FROZEN or not of_floats(eqn) or of_pairs
 
     def _rounded(self, x: Annotated, dtype: Any) -> Annotated:
         return super()._rounded(x._replace(error=None), dtype)

@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
+from precjax._eigenvalue_order import in_order
 from precjax._registry import complex_rule
 from precjax._rounding import enlarged, error_dtype, less, maximum, minimum, plus, times, where
 from precjax.rules.enclosure import (
@@ -51,29 +52,42 @@ def eig(
     values = outs[0][..., None, :]
     x = model.ball(operands[0], error_dtype(values.dtype))
     a = Enclosure(lax.convert_element_type(operands[0].value, values.dtype), x.error)
-    if compute_right_eigenvectors:
-        right = outs[-1]
-    else:
-        _, right = lax.linalg.eig(operands[0].value, compute_left_eigenvectors=False)
-    of_values, of_right = _pairs(a, right, values)
-    errors = [of_values[..., 0, :]]
+    if len(outs) == 1:
+        others, right = lax.linalg.eig(operands[0].value, compute_left_eigenvectors=False)
+        return [_pairs(a, in_order(outs[0], others, right), values)[0][..., 0, :]]
+    errors = []
     if compute_left_eigenvectors:
         # u^H A = d u^H
         conjugate = Enclosure(lax.conj(transposed(a.mid)), a.t.rad)
-        errors.append(_pairs(conjugate, outs[1], lax.conj(values))[1])
-    return [*errors, of_right] if compute_right_eigenvectors else errors
+        of_values, of_left = _pairs(conjugate, outs[1], lax.conj(values))
+        errors.append(of_left)
+    if compute_right_eigenvectors:
+        of_values, of_right = _pairs(a, outs[-1], values)
+        errors.append(of_right)
+    return [of_values[..., 0, :], *errors]
 
 
 def _pairs(a: Enclosure, v: Any, d: Any) -> tuple[Any, Any]:
     """Errors of eigenvalues, (..., 1, n), and of right eigenvectors."""
     vectors = Enclosure(v)
-    inverse = inverse_size(vectors, jnp.linalg.inv(v))
-    g = dot_up(inverse, size(difference(product(a, vectors), scaled_columns(vectors, d))))
+    left = size(difference(product(a, vectors), scaled_columns(vectors, d)))
+    return disc_errors(vectors, left, defect(vectors.h, vectors), gaps(d, d))
+
+
+def disc_errors(v: Enclosure, left: Any, off: Any, distances: Any) -> tuple[Any, Any]:
+    """Errors of eigenvalues, (..., 1, n), and of right eigenvectors around their midpoints.
+
+    Args:
+        v: the computed vectors.
+        left: a bound of |A* V - V D|.
+        off: a bound of |I - V^H V|.
+        distances: lower bounds of those between computed eigenvalues.
+    """
+    g = dot_up(inverse_size(v, jnp.linalg.inv(v.mid)), left)
     radii = enlarged(jnp.sum(g, axis=-1, keepdims=True), g.shape[-1] + 2, g.dtype)
-    rho, z = rotations(g, gaps(d, d))
-    isolated = apart(gaps(d, d), plus(maximum(rho, transposed(radii)), radii))
+    rho, z = rotations(g, distances)
+    isolated = apart(distances, plus(maximum(rho, transposed(radii)), radii))
     anywhere = enlarged(times(jnp.sum(radii, axis=-2, keepdims=True), 2.0), g.shape[-1] + 2, g.dtype)
     of_values = where(isolated, minimum(rho, transposed(radii)), anywhere)
-    off = defect(Enclosure(lax.conj(transposed(v))), vectors)
-    moved = where(isolated, normalized(lax.abs(v), z, off)[0], np.inf)
-    return of_values, of_unit(lax.abs(v), moved, less(of_values, np.inf)[..., :1])
+    moved = where(isolated, normalized(size(v), z, off)[0], np.inf)
+    return of_values, of_unit(v.mid, moved, less(of_values, np.inf)[..., :1])
