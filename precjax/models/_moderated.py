@@ -12,8 +12,8 @@ that n k deviations tell no more than m k, m = (tr C)**2 / tr C**2 for the covar
 two probes, as vectors of n numbers, have a squared cosine of 1 / m in the mean; half a pair more that is alike is
 counted, in case the others are not by chance. There are m k degrees of freedom at most (Satterthwaite).
 
-What is far smaller than the rest has a better bound by Student's quantile of its own k deviations. The smaller of the
-two bounds is taken, each with half the probability of failing.
+What is far smaller than the rest has a better bound by Student's quantile of its own k deviations. That is taken where
+it is less than a quarter of the other; each has half the probability of failing.
 
 References:
     Smyth, Linear models and empirical Bayes methods for assessing differential expression in microarray experiments,
@@ -32,6 +32,9 @@ from jax import lax
 from scipy import special
 
 from precjax._rounding import never_nan
+
+
+_FAR = 4.0
 
 
 def own_bound(deviations: Any, confidence: float) -> Any:
@@ -75,7 +78,7 @@ def moderated_bound(deviations: Any, confidence: float) -> Any:
     freedom = jnp.minimum(d + k, k / jnp.maximum(alike, 1 / count))
     shared = jnp.sqrt(((d - 2) * mean + k * v) / (d + k)) * (unit * _quantiles(freedom, k, confidence))
     bound = _times(own, _quantile(k, confidence))
-    return jnp.where(usual, jnp.minimum(bound, shared), bound)
+    return jnp.where(usual & (shared < _FAR * bound), shared, bound)
 
 
 def _root_mean_square(deviations: Any) -> Any:
