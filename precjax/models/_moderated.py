@@ -33,7 +33,6 @@ from scipy import special
 
 from precjax._rounding import never_nan
 
-
 _FAR = 4.0
 
 
