@@ -8,8 +8,8 @@ Theorem: let the roundings e_i of a program be independent with mean 0 and devia
 that they pass linearly: the error of a number is E = sum c_i e_i, and the probes D_j = sum c_i s_i g_ij, signs g. All
 have variance S**2 = sum (c_i s_i)**2. Where no term prevails they are Gaussian and independent of each other, so that
 E / sqrt(mean D_j**2) has Student's distribution with k degrees of freedom, and |E| <= t_k sqrt(mean D_j**2) with the
-probability of which t_k is the quantile. Where a few terms prevail, E is a sum of few uniform numbers, whose tails are
-lighter.
+probability of which t_k is the quantile; together, the numbers of an array need less (`_moderated`). Where a few terms
+prevail, E is a sum of few uniform numbers, whose tails are lighter.
 
 A sign is a hash of the number that is rounded, its position and its operation: the same operation on the same numbers
 rounds in the same way wherever it is repeated, and in another way in each turn of a loop that moves on. A sum that
@@ -163,4 +163,4 @@ def check_probes(probes: Any) -> None:
     """Raises ValueError unless it is None or an integer from 2 to `MOST`."""
     if probes is None or isinstance(probes, int | np.integer) and not isinstance(probes, bool) and 2 <= probes <= MOST:
         return
-    raise ValueError(f"probes={probes!r}: expected None or an integer from 2 to {MOST}, such as 16")
+    raise ValueError(f"probes={probes!r}: expected None or an integer from 2 to {MOST}, such as 4")
