@@ -134,7 +134,7 @@ def root_mean_square(x):
     return np.sqrt(np.mean(np.square(np.asarray(x, np.float64))))
 
 
-PROBES = precjax.Probabilistic(probes=16)  # errors of a residual stream have common sources
+PROBES = precjax.Probabilistic(probes=4)  # errors of a residual stream have common sources
 RUNS = (("float32", "certified"), ("float32", PROBES), ("float32", "shadow"), ("bfloat16", "shadow"))
 
 
