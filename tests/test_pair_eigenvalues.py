@@ -70,7 +70,8 @@ def test_errors_are_those_observed(name):
         assert np.all(np.asarray(bound) <= 1.05 * truth + 1e-25), "tight"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n != "graded")) for n in MATRICES])
+@pytest.mark.long
+@pytest.mark.parametrize("name", MATRICES)
 def test_references_lie_within_their_bounds(name):
     check_reference(MATRICES[name], 1e-24)
     a = np.real(MATRICES[name])
@@ -97,6 +98,7 @@ def test_left_vectors_and_values_alone():
     assert np.max(of_adjoint[1]) < 1e-14
 
 
+@pytest.mark.long
 def test_what_is_one_eigenvalue_to_float64():
     """Nothing is said of the reference, and as much as by float64 of the certificate."""
     jordan = np.array([[1.0, 1.0], [0.0, 1.0]])
