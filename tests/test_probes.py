@@ -115,12 +115,19 @@ def _deviations(model, f, *args):
     ],
 )
 def test_realistic_gradients(name, dtype):
-    """Gradients that are zero for a reason (a bias before a norm, the bias of a key) included."""
+    """Gradients that are zero for a reason (a bias before a norm, the bias of a key) included; a relu turns in some draws."""
     network = SMALL[name]().astype(dtype)
-    rows = comparisons(network.gradients, network.parameters, network.inputs, model=FEW)
+    tracked = jax.jit(track(network.gradients, model=FEW))
+    rows = zoo.pooled([drawn(network.redrawn(seed), tracked) for seed in range(4)])
     assert np.median([row.ratio for row in rows]) < 10, [row.ratio for row in rows]
     assert all(1 < row.ratio < 15 for row in rows), [row.ratio for row in rows]
     assert np.mean([row.coverage for row in rows]) >= 0.99
+
+
+def drawn(network, tracked):
+    result = tracked(network.parameters, network.inputs)
+    assert all(np.isfinite(e).all() for e in jax.tree.leaves(result.error))
+    return zoo.compared(result, zoo.observed(network.gradients, result, network.parameters, network.inputs))
 
 
 @pytest.mark.long
@@ -131,7 +138,7 @@ def test_noise_that_is_normalized():
         gradient = jax.grad(lambda b: jnp.sum(jax.nn.softmax(x + b, axis=-1) * jnp.cos(3 * x)))(jnp.zeros((), x.dtype))
         return gradient / (jnp.sqrt(lax.square(gradient)) + 1e-12)
 
-    x = zoo.normal(0, 100, 20)
+    x = zoo.normal(0, 3000, 20)
     tracked = jax.jit(track(jax.vmap(update), model=PROBES))(x)
     assert np.mean(tracked.error >= np.abs(tracked.value)) > 0.95
 
