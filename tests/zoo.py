@@ -203,6 +203,13 @@ def compared(tracked: Any, observed: Any) -> list[Comparison]:
     return rows
 
 
+def judged(tracked: Callable[..., Any], f: Callable[..., Any], *args: Any) -> list[Comparison]:
+    """What a tracked function says of its results, against what is observed."""
+    result = tracked(*args)
+    assert all(np.isfinite(error).all() for error in jax.tree.leaves(result.error))
+    return compared(result, observed(f, result, *args))
+
+
 def pooled(runs: list[list[Comparison]]) -> list[Comparison]:
     """Leaf by leaf, over several runs: where a rare decision makes the error, that of a single run is luck."""
     root_mean_square = lambda xs: float(np.sqrt(np.mean(np.square(xs))))  # noqa: E731

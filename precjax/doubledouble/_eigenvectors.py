@@ -25,7 +25,7 @@ from precjax.doubledouble import _numbers as numbers
 from precjax.doubledouble._complex import joined, parts
 from precjax.doubledouble._numbers import adjoint, conj, dot, lifted, mapped, transposed
 from precjax.doubledouble._pairs import DD
-from precjax.doubledouble._reflections import squares
+from precjax.doubledouble._reflections import identity, squares
 from precjax.doubledouble._rotations import signed
 
 _STEPS = 8
@@ -73,7 +73,7 @@ def _refined(a: DD, near: Any) -> tuple[DD, DD]:
     known = jnp.max(f, axis=-2, keepdims=True) < _KNOWN
     values = known[..., 0, :] | (jnp.maximum(jnp.max(off, axis=-2), jnp.max(off, axis=-1)) < _KNOWN * _KNOWN)
     v = signed(near, numbers.div(v, arithmetic.sqrt(squares(v))))[0]
-    return _where(values, mapped(lambda x: jnp.diagonal(x, axis1=-2, axis2=-1), g)), _where(known, v)
+    return _where(values, _diagonal(g)), _where(known, v)
 
 
 def _going(state: tuple[Any, ...]) -> Any:
@@ -84,7 +84,7 @@ def _going(state: tuple[Any, ...]) -> Any:
 
 def _turned(a: DD, v: DD) -> DD:
     """V^-1 A V."""
-    eye = lifted(jnp.broadcast_to(jnp.eye(v.hi.shape[-1], dtype=v.hi.dtype), v.hi.shape))
+    eye = identity(v, v.hi.shape[-1])
 
     def newton(_: int, y: DD) -> DD:
         return numbers.add(y, dot(y, numbers.sub(eye, dot(v, y))))
@@ -95,12 +95,16 @@ def _turned(a: DD, v: DD) -> DD:
 
 def _correction(g: DD) -> DD:
     """F; inf where something is divided by nothing."""
-    d = mapped(lambda x: jnp.diagonal(x, axis1=-2, axis2=-1)[..., None, :], g)
+    d = mapped(lambda x: x[..., None, :], _diagonal(g))
     gaps = numbers.sub(*(mapped(lambda x: jnp.broadcast_to(x, g.hi.shape), x) for x in (d, transposed(d))))
     off = _off_diagonal(g)
     none = gaps.hi == 0
     f = numbers.div(off, arithmetic.select(none, lifted(jnp.ones_like(gaps.hi)), gaps))
     return DD(jnp.where(none & (off.hi != 0), jnp.inf, f.hi), f.lo)
+
+
+def _diagonal(g: DD) -> DD:
+    return mapped(lambda x: jnp.diagonal(x, axis1=-2, axis2=-1), g)
 
 
 def _off_diagonal(g: DD) -> DD:

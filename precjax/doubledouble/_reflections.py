@@ -47,7 +47,7 @@ def geqrf(a: DD) -> tuple[DD, DD]:
 
 def householder_product(packed: DD, taus: DD) -> DD:
     """As `lax.linalg.householder_product`: the first columns of Q."""
-    return reflect(packed, taus, _identity(packed, packed.hi.shape[-1]), transpose=False)
+    return reflect(packed, taus, identity(packed, packed.hi.shape[-1]), transpose=False)
 
 
 def ormqr(packed: DD, taus: DD, c: DD, *, left: bool, transpose: bool) -> DD:
@@ -65,7 +65,7 @@ def qr(a: DD, full_matrices: bool, pivoting: bool = False) -> tuple[Any, ...]:
     m, n = a.hi.shape[-2:]
     packed, taus = geqrf(a)
     k = m if full_matrices else min(m, n)
-    q = reflect(packed, taus, _identity(a, k), transpose=False)
+    q = reflect(packed, taus, identity(a, k), transpose=False)
     return q, mapped(lambda x: jnp.triu(x[..., :k, :]), packed), *pivots
 
 
@@ -94,7 +94,7 @@ def _column(x: DD, j: Any) -> DD:
     return mapped(lambda v: lax.dynamic_slice_in_dim(v, j, 1, -1), x)
 
 
-def _identity(like: DD, columns: int) -> DD:
+def identity(like: DD, columns: int) -> DD:
     m, eye = like.hi.shape[-2], jnp.eye(like.hi.shape[-2], columns, dtype=like.hi.dtype)
     return numbers.lifted(jnp.broadcast_to(eye, (*like.hi.shape[:-2], m, columns)))
 

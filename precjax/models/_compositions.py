@@ -11,6 +11,7 @@ from jax import lax
 
 from precjax._annotated import Annotated, constant
 from precjax._inline import inlined, walk
+from precjax.rules.enclosure import transposed
 
 
 def composed(
@@ -39,12 +40,12 @@ def composed(
 def _cholesky_update(r: Any, w: Any, **params: Any) -> Any:
     """The upper factor of R^T R + w w^T."""
     upper = jnp.triu(r)
-    moved = jnp.matmul(_transposed(upper), upper) + w[..., :, None] * w[..., None, :]
-    return jnp.triu(_transposed(lax.linalg.cholesky(moved, symmetrize_input=False)))
+    moved = jnp.matmul(transposed(upper), upper) + w[..., :, None] * w[..., None, :]
+    return jnp.triu(transposed(lax.linalg.cholesky(moved, symmetrize_input=False)))
 
 
 def _symmetric_product(a: Any, c: Any, alpha: float, beta: float, **params: Any) -> Any:
-    return alpha * jnp.matmul(a, _transposed(a)) + beta * c
+    return alpha * jnp.matmul(a, transposed(a)) + beta * c
 
 
 def _tridiagonal_solve(below: Any, middle: Any, above: Any, b: Any, **params: Any) -> Any:
@@ -57,10 +58,6 @@ def _tridiagonal_solve(below: Any, middle: Any, above: Any, b: Any, **params: An
     b = jnp.take_along_axis(b, permutation[..., :, None], -2)
     b = lax.linalg.triangular_solve(factors, b, left_side=True, lower=True, unit_diagonal=True)
     return lax.linalg.triangular_solve(factors, b, left_side=True)
-
-
-def _transposed(x: Any) -> Any:
-    return jnp.swapaxes(x, -1, -2)
 
 
 COMPOSITIONS: dict[str, Callable[..., Any]] = {

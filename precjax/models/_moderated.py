@@ -33,7 +33,7 @@ from scipy import special
 
 from precjax._rounding import never_nan
 
-_FAR = 4.0
+_FAR = 4.0  # so many times its own, a bound by the rest is not for this number
 
 
 def own_bound(deviations: Any, confidence: float) -> Any:
@@ -101,7 +101,7 @@ def _likeness(vectors: Any) -> Any:
     squares = jnp.diagonal(gram)
     pairs = squares[:, None] * squares
     cosines = jnp.where(pairs > 0, lax.square(gram) / jnp.where(pairs > 0, pairs, 1), 1)
-    alike = (jnp.sum(cosines) - jnp.sum(jnp.diagonal(cosines))) / 2
+    alike = jnp.sum(jnp.triu(cosines, 1))
     return (0.5 + alike) / (0.5 + k * (k - 1) // 2)
 
 

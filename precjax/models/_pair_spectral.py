@@ -43,7 +43,7 @@ def _eigh(model: PairRules, call: Call) -> list[Any]:
     left = Remainders(
         size(residual(model, a, values, turned)),
         _defect(model, turned, vectors),
-        size(enclosed(evaluated(model, lambda a, v, w: lax.sub(dot(a, v), w), a, vectors, values))),
+        _rest(model, a, vectors, values),
     )
     return list(eigen_errors(enclosed(vectors), _size(row), left, _gaps(row)))
 
@@ -76,10 +76,8 @@ def _of_complex(x: Annotated) -> Annotated:
 def _of_pairs(model: PairRules, a: Annotated, v: DD, row: DD) -> tuple[Any, Any]:
     vectors = annotated(v)
     values = evaluated(model, lax.mul, vectors, annotated(_repeated(row, v)))
-    left = evaluated(model, lambda a, v, w: lax.sub(dot(a, v), w), a, vectors, values)
-    return disc_errors(
-        enclosed(vectors), size(enclosed(left)), _defect(model, annotated(adjoint(v)), vectors), _gaps(row)
-    )
+    off = _defect(model, annotated(adjoint(v)), vectors)
+    return disc_errors(enclosed(vectors), _rest(model, a, vectors, values), off, _gaps(row))
 
 
 @special("svd")
@@ -107,14 +105,18 @@ def _singular_remainders(model: PairRules, a: Annotated, u: DD, v: DD, row: DD) 
     left, right, turned = annotated(u), annotated(v), moved(adjoint, a)
     us, vs = (evaluated(model, lax.mul, annotated(x), annotated(_repeated(row, x))) for x in (u, v))
     across = annotated(adjoint(v))
-    rest = lambda a, x, y: lax.sub(dot(a, x), y)  # noqa: E731
     return SingularRemainders(
         size(residual(model, a, us, across)),
         _defect(model, annotated(adjoint(u)), left),
         _defect(model, across, right),
-        size(enclosed(evaluated(model, rest, a, right, us))),
-        size(enclosed(evaluated(model, rest, turned, left, vs))),
+        _rest(model, a, right, us),
+        _rest(model, turned, left, vs),
     )
+
+
+def _rest(model: PairRules, a: Annotated, x: Annotated, y: Annotated) -> Any:
+    """A bound of |A X - Y|."""
+    return size(enclosed(evaluated(model, lambda a, x, y: lax.sub(dot(a, x), y), a, x, y)))
 
 
 def _defect(model: PairRules, turned: Annotated, vectors: Annotated) -> Any:

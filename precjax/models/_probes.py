@@ -72,8 +72,8 @@ class Probed(ErrorModel):
         """Of decisions and integers, most of which never deviate, one by one."""
         if x.error is None:
             return self.rules.error(x)
-        bound = moderated_bound if is_inexact(dtype_of(x.value)) else own_bound
-        bound = bound(jnp.moveaxis(x.error, -1, 0), self.confidence)
+        bounded = moderated_bound if is_inexact(dtype_of(x.value)) else own_bound
+        bound = bounded(jnp.moveaxis(x.error, -1, 0), self.confidence)
         return jnp.minimum(bound, 1) if dtype_of(x.value) == jnp.bool_ else bound
 
     def explicit(self, x: Annotated) -> Annotated:

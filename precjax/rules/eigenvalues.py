@@ -58,8 +58,7 @@ def eig(
     errors = []
     if compute_left_eigenvectors:
         # u^H A = d u^H
-        conjugate = Enclosure(lax.conj(transposed(a.mid)), a.t.rad)
-        of_values, of_left = _pairs(conjugate, outs[1], lax.conj(values))
+        of_values, of_left = _pairs(a.h, outs[1], lax.conj(values))
         errors.append(of_left)
     if compute_right_eigenvectors:
         of_values, of_right = _pairs(a, outs[-1], values)
