@@ -33,13 +33,13 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._random_rounding import mix, random_bits, word_of
-from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact
+from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, is_inexact
 from precjax.models._model import ErrorModel
 from precjax.models._moderated import moderated_bound, own_bound
 from precjax.models._pushed import pushed
 from precjax.models._rules import RuleModel, is_key
 
-MOST = 32  # signs in one word
+MOST = 16  # signs that fit in the last bits of a number
 
 STAGNANT = 16.0  # an operand below so many roundings of the sum loses bits that no longer look random
 _SUMS = ("add", "add_any", "sub")
@@ -137,11 +137,26 @@ class Probed(ErrorModel):
     def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
         """+-s for each probe and number; bools, of which s is the root of a probability, turn that often."""
         error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
-        word = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
-        probes = lax.broadcasted_iota(jnp.uint32, (self.count, *[1] * out.ndim), 0)
-        negative = word >> probes & 1
-        deviation = error / np.asarray(self.quantile, error.dtype)
-        return jnp.where(negative == 1, -deviation, deviation)
+        signs = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
+        return _unpacked(_packed(error / np.asarray(self.quantile, error.dtype), signs, self.count), self.count)
+
+
+def _packed(size: Any, signs: Any, count: int) -> Any:
+    """Sizes that hold signs in their last bits, which are no loss to them: one array, computed once for all probes."""
+    word = jnp.dtype(f"uint{8 * size.dtype.itemsize}")
+    last = np.asarray((1 << count) - 1, word)
+    bits = lax.bitcast_convert_type(size, word) & ~last | signs.astype(word) & last
+    usual = (size > 0) & lax.is_finite(size)
+    return computed_once(jnp.where(usual, lax.bitcast_convert_type(bits, size.dtype), size))
+
+
+def _unpacked(packed: Any, count: int) -> Any:
+    """+-size for each probe, ``(count, *s)``."""
+    word = jnp.dtype(f"uint{8 * packed.dtype.itemsize}")
+    top = np.asarray(1 << (8 * word.itemsize - 1), word)
+    place = (8 * word.itemsize - 1) - lax.broadcasted_iota(word, (count, *[1] * packed.ndim), 0)
+    bits = lax.bitcast_convert_type(packed, word)[None]
+    return lax.bitcast_convert_type(bits << place & top | bits & ~top, packed.dtype)
 
 
 def _probes_first(x: Annotated) -> Annotated:

@@ -5,6 +5,7 @@ than the values, so f(x + d) - f(x) is never computed like that:
 
 - for basic operations there is a formula without cancellation, exact also where a number is as uncertain as it is
   large: (a + da) / (b + db) - a / b = (da - db a / b) / (b + db);
+- products of sums are computed anew, see `_pushed_products`;
 - comparisons are decided anew for every deviation: a + da < b + db is (a - b) + (da - db) < 0, where a - b is exact if
   it matters (Sterbenz), and selections and maxima choose anew;
 - other real functions pass deviations by their derivative, as JAX knows it: the first term of Taylor's series.
@@ -30,6 +31,7 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._rounding import dtype_of, error_dtype, is_inexact
 from precjax._widen import is_cast, retyped
+from precjax.models._pushed_products import PRODUCTS, for_each, in_wide, moved_product, wide_dtype
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -58,13 +60,15 @@ def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         return _of_bools(eqn, operands, outs)
     if not all(is_inexact(dtype_of(v)) for v in (*outs, *(x.value for x in operands if x.error is not None))):
         return None
+    if name in PRODUCTS and all(x.error is not None for x in operands):
+        return [moved_product(eqn, *operands, outs[0])]
     return _linear(eqn, operands, outs)
 
 
 def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any] | None:
     """By the derivative, in the dtype of errors."""
-    wide = [x._replace(value=_wide(x.value)) for x in operands]
-    eqn = retyped(eqn, wide, _wide_dtype)
+    wide = [x._replace(value=in_wide(x.value)) for x in operands]
+    eqn = retyped(eqn, wide, wide_dtype)
     moving = [i for i, x in enumerate(wide) if x.error is not None]
 
     def function(*values: Any) -> list[Any]:
@@ -77,7 +81,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     deviations = [wide[i].error.astype(v.dtype) for i, v in zip(moving, values, strict=True)]
     slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
     try:
-        made = _one_by_one(slope, deviations) if eqn.primitive.name in _ONE_BY_ONE else jax.vmap(slope)(*deviations)
+        made = for_each(eqn, slope)(*deviations)
     except NotImplementedError:  # a primitive without a derivative
         return None
     if len(deviations) == 1:  # a slope may be infinite, and 0 inf is not 0
@@ -86,25 +90,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     return [m.astype(error_dtype(out.dtype)) for m, out in zip(made, outs, strict=True)]
 
 
-# Vectorised over deviations, the gradient of a kernel transposes them.
-_ONE_BY_ONE = frozenset({"conv_general_dilated"})
-
-
-def _one_by_one(slope: Callable[..., Any], deviations: Sequence[Any]) -> list[Any]:
-    return [jnp.stack(made) for made in zip(*(slope(*ds) for ds in zip(*deviations, strict=True)), strict=True)]
-
-
 _STEEP = frozenset({"log1p", "cbrt", "integer_pow", "asin", "acos", "acosh", "atanh", "erf_inv", "lgamma", "digamma"})
-
-
-def _wide(value: Any) -> Any:
-    """A float in its dtype of errors."""
-    dtype = dtype_of(value)
-    return jnp.asarray(value).astype(error_dtype(dtype)) if is_inexact(dtype) else value
-
-
-def _wide_dtype(dtype: Any) -> Any:
-    return error_dtype(dtype) if is_inexact(dtype) else dtype
 
 
 def _is_bool(value: Any) -> bool:
@@ -125,8 +111,8 @@ def _turned(x: Annotated) -> Any:
 
 def _scattered(eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
     """The gradient of a maximum over windows: other elements may be chosen; what they get is moved and added."""
-    source, chosen = (x._replace(value=_wide(x.value)) for x in operands)
-    eqn = retyped(eqn, [source, chosen], _wide_dtype)
+    source, chosen = (x._replace(value=in_wide(x.value)) for x in operands)
+    eqn = retyped(eqn, [source, chosen], wide_dtype)
     sample = chosen.value if chosen.error is None else chosen.value + chosen.error
     axis = None if chosen.error is None else 0
     run = lambda s, c: compat.bind(eqn, [s, c])[0]  # noqa: E731
@@ -148,8 +134,10 @@ def formula(*names: str) -> Callable[[Callable], Callable]:
     def register(f: Callable[..., Any]) -> Callable[..., Any]:
         def deviations(eqn: Any, operands: Sequence[Annotated], out: Any) -> list[Any]:
             rank = np.ndim(out)
-            pairs = [(_spread(jnp.asarray(_wide(x.value))[None], rank), _spread(_deviation(x), rank)) for x in operands]
-            made = f(eqn, jnp.asarray(_wide(out))[None], *pairs)
+            pairs = [
+                (_spread(jnp.asarray(in_wide(x.value))[None], rank), _spread(_deviation(x), rank)) for x in operands
+            ]
+            made = f(eqn, jnp.asarray(in_wide(out))[None], *pairs)
             count = max(len(x.error) for x in operands if x.error is not None)
             return [jnp.broadcast_to(made, (count, *np.shape(out))).astype(error_dtype(dtype_of(out)))]
 

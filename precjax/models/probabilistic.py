@@ -48,7 +48,7 @@ class Probabilistic(RuleModel):
         confidence: probability, for each number, that its error stays below the bound; in (0, 1).
         contraction: "componentwise" multiplies squares, one more product, two if both operands are inexact;
             "normwise" uses norms of rows and columns instead, as if errors did not prefer large factors.
-        probes: None, or how many possible errors of every number to push through the program, 2 to 32; 4 is a good
+        probes: None, or how many possible errors of every number to push through the program, 2 to 16; 4 is a good
             number. They keep correlations: where errors meet again that have a common source, in a norm, a softmax, a
             residual stream, or a gradient that is zero for a reason, they cancel or add up as they really do. It costs
             about one run of the program per probe. A single number gets the bound of so few samples (4.6 deviations
