@@ -108,6 +108,14 @@ class ErrorModel(abc.ABC):
         """The array with an error for each of its numbers, if it was stored with fewer."""
         return x
 
+    def packed(self, x: Annotated, axis: int = 0) -> Annotated:
+        """The array as a scan carries it, or, with axis 1, what it reads and stacks: one turn's for each of axis 0."""
+        return x
+
+    def unpacked(self, x: Annotated, axis: int = 0) -> Annotated:
+        """The inverse of `packed`."""
+        return x
+
     @abc.abstractmethod
     def supports(self, eqn: Any) -> bool:
         """Whether `apply` has a rule for the equation."""

@@ -76,6 +76,14 @@ class Probed(ErrorModel):
         bound = bounded(jnp.moveaxis(x.error, -1, 0), self.confidence)
         return jnp.minimum(bound, 1) if dtype_of(x.value) == jnp.bool_ else bound
 
+    def packed(self, x: Annotated, axis: int = 0) -> Annotated:
+        """Deviations ``(k, *s)``, as operations read and write them: a loop would transpose them in every turn."""
+        return x if x.error is None else x._replace(error=jnp.moveaxis(x.error, -1, axis))
+
+    def unpacked(self, x: Annotated, axis: int = 0) -> Annotated:
+        """Deviations ``(*s, k)``."""
+        return x if x.error is None else x._replace(error=jnp.moveaxis(x.error, axis, -1))
+
     def explicit(self, x: Annotated) -> Annotated:
         """No deviation."""
         if x.error is not None or is_key(x.value):

@@ -29,7 +29,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import dtype_of, error_dtype, is_inexact
+from precjax._rounding import dtype_of, error_dtype, is_inexact, stored
 from precjax._widen import is_cast, retyped
 from precjax.models._pushed_products import PRODUCTS, for_each, in_wide, moved_product, wide_dtype
 
@@ -78,7 +78,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         return compat.bind(eqn, every)
 
     values = [jnp.asarray(wide[i].value) for i in moving]
-    deviations = [wide[i].error.astype(v.dtype) for i, v in zip(moving, values, strict=True)]
+    deviations = [stored(wide[i].error.astype(v.dtype)) for i, v in zip(moving, values, strict=True)]
     slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
     try:
         made = for_each(eqn, slope)(*deviations)

@@ -63,16 +63,17 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     slice_signatures = [signature(x) for x in slices]
 
     def body(state: list[Any], leaves: list[Any]) -> Any:
-        arguments = [*consts, *unflatten(kept, state), *unflatten(slice_signatures, leaves)]
-        results = unflatten(transformed.outputs, function(*flatten(arguments)))
-        stacked = list(map(model.stacked, results[carry_count:]))
+        turned = map(model.unpacked, unflatten(kept, state) + unflatten(slice_signatures, leaves))
+        results = unflatten(transformed.outputs, function(*flatten([*consts, *turned])))
+        stacked = [model.packed(model.stacked(x)) for x in results[carry_count:]]
         made[:] = map(signature, stacked)
-        return flatten(_carried(model, results[:carry_count], carry)), flatten(stacked)
+        return flatten(list(map(model.packed, _carried(model, results[:carry_count], carry)))), flatten(stacked)
 
+    state, leaves = flatten(list(map(model.packed, carry))), flatten([model.packed(x, 1) for x in xs])
     state, ys = lax.scan(
-        body, flatten(carry), flatten(xs), length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
+        body, state, leaves, length=params["length"], reverse=params["reverse"], unroll=params["unroll"]
     )
-    return unflatten(kept, state) + unflatten(made, ys)
+    return list(map(model.unpacked, unflatten(kept, state))) + [model.unpacked(y, 1) for y in unflatten(made, ys)]
 
 
 def _scanned(x: Annotated) -> Annotated:
