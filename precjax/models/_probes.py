@@ -146,11 +146,11 @@ class Probed(ErrorModel):
         """+-s for each probe and number; bools, of which s is the root of a probability, turn that often."""
         error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
         signs = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
-        return _unpacked(_packed(error / np.asarray(self.quantile, error.dtype), signs, self.count), self.count)
+        return _signed(_with_signs(error / np.asarray(self.quantile, error.dtype), signs, self.count), self.count)
 
 
-def _packed(size: Any, signs: Any, count: int) -> Any:
-    """Sizes that hold signs in their last bits, which are no loss to them: one array, computed once for all probes."""
+def _with_signs(size: Any, signs: Any, count: int) -> Any:
+    """Sizes with so many signs in their last bits, which they can spare: one array, computed once for all probes."""
     word = jnp.dtype(f"uint{8 * size.dtype.itemsize}")
     last = np.asarray((1 << count) - 1, word)
     bits = lax.bitcast_convert_type(size, word) & ~last | signs.astype(word) & last
@@ -158,13 +158,13 @@ def _packed(size: Any, signs: Any, count: int) -> Any:
     return computed_once(jnp.where(usual, lax.bitcast_convert_type(bits, size.dtype), size))
 
 
-def _unpacked(packed: Any, count: int) -> Any:
+def _signed(sizes: Any, count: int) -> Any:
     """+-size for each probe, ``(count, *s)``."""
-    word = jnp.dtype(f"uint{8 * packed.dtype.itemsize}")
+    word = jnp.dtype(f"uint{8 * sizes.dtype.itemsize}")
     top = np.asarray(1 << (8 * word.itemsize - 1), word)
-    place = (8 * word.itemsize - 1) - lax.broadcasted_iota(word, (count, *[1] * packed.ndim), 0)
-    bits = lax.bitcast_convert_type(packed, word)[None]
-    return lax.bitcast_convert_type(bits << place & top | bits & ~top, packed.dtype)
+    place = (8 * word.itemsize - 1) - lax.broadcasted_iota(word, (count, *[1] * sizes.ndim), 0)
+    bits = lax.bitcast_convert_type(sizes, word)[None]
+    return lax.bitcast_convert_type(bits << place & top | bits & ~top, sizes.dtype)
 
 
 def _probes_first(x: Annotated) -> Annotated:

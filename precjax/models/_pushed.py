@@ -1,11 +1,11 @@
 """How a deviation passes through an equation: f(x + d) - f(x), for many deviations at once.
 
 Deviations are arrays ``(k, *s)`` beside values ``(*s)``: k possible errors of the same number. They are far smaller
-than the values, so f(x + d) - f(x) is never computed like that:
+than the values, so f(x + d) - f(x) is rarely computed like that:
 
 - for basic operations there is a formula without cancellation, exact also where a number is as uncertain as it is
   large: (a + da) / (b + db) - a / b = (da - db a / b) / (b + db);
-- products of sums are computed anew, see `_pushed_products`;
+- products of matrices of which both deviate are made anew, with larger deviations, see `_pushed_products`;
 - comparisons are decided anew for every deviation: a + da < b + db is (a - b) + (da - db) < 0, where a - b is exact if
   it matters (Sterbenz), and selections and maxima choose anew;
 - other real functions pass deviations by their derivative, as JAX knows it: the first term of Taylor's series.
