@@ -49,10 +49,11 @@ class Probabilistic(RuleModel):
         contraction: "componentwise" multiplies squares, one more product, two if both operands are inexact;
             "normwise" uses norms of rows and columns instead, as if errors did not prefer large factors.
         probes: None, or how many possible errors of every number to push through the program, 2 to 16: 4 is a good
-            number, 2 will do for large arrays. They keep correlations: where errors meet again that have a common source, in a norm, a softmax, a
-            residual stream, or a gradient that is zero for a reason, they cancel or add up as they really do. It costs
-            about one run of the program per probe. A single number gets the bound of so few samples (9.9 deviations
-            with 2 probes, 4.6 with 4, 2.9 with 16); numbers of an array say how large the others' errors are.
+            number, 2 will do for large arrays. They keep correlations: where errors meet again that have a common
+            source, in a norm, a softmax, a residual stream, or a gradient that is zero for a reason, they cancel or
+            add up as they really do. It costs about one run of the program per probe. A single number gets the bound
+            of so few samples (9.9 deviations with 2 probes, 4.6 with 4, 2.9 with 16); numbers of an array say how
+            large the others' errors are.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
