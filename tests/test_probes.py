@@ -48,6 +48,9 @@ FORMULAS = {
     "clamp": lambda a, b: jnp.clip(a, 1, b), "tanh": lambda a, b: jnp.tanh(a), "dot": lambda a, b: (a[:, None] @ b[None, :]).sum(1),
     "product over two axes": lambda a, b: jnp.tensordot(a.reshape(5, 4, 5), b.reshape(5, 4, 5), ((0, 1), (0, 1))),
     "convolution": lambda a, b: jnp.convolve(a, b[:9], mode="valid"),
+    "stop_gradient": lambda a, b: lax.stop_gradient(a), "floor": lambda a, b: jnp.floor(3 * a), "ceil": lambda a, b: jnp.ceil(5 * a),
+    "round": lambda a, b: jnp.round(4 * a), "sign": lambda a, b: jnp.sign(a - b), "reduce_max": lambda a, b: a.reshape(20, 5).max(1),
+    "reduce_min": lambda a, b: b.reshape(20, 5).min(1), "bools": lambda a, b: jnp.where((a > 1) != (b > a), a, b),
     "pool": lambda a, b: jax.grad(lambda a: (lax.reduce_window(a, -jnp.inf, lax.max, (4,), (4,), "VALID") * b[:25]).sum())(a),
 }  # fmt: skip
 
@@ -74,6 +77,8 @@ FAULTS = {
     "div": lambda eqn, out, a, b: (a[1] - out * b[1]) / b[0],
     "select_n": lambda eqn, out, which, a, b: jnp.where(which[0], b[1], a[1]),  # decided when undecided
     "square": lambda eqn, out, x: x[1] * x[0],
+    **dict.fromkeys(("stop_gradient", "floor", "sign"), lambda eqn, out, x: 0 * x[1]),  # by the derivative
+    "reduce_max": lambda eqn, out, x: x[1].max(2),
 }
 
 

@@ -54,10 +54,10 @@ def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         return [operands[0].error.astype(error_dtype(outs[0].dtype))]
     if name == "select_and_scatter_add":
         return [_scattered(eqn, operands, outs[0])]
-    if name in _FUNCTIONS:
-        return _FUNCTIONS[name](eqn, operands, outs[0])
     if all(map(_is_bool, (*outs, *(x.value for x in operands)))):
         return _of_bools(eqn, operands, outs)
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](eqn, operands, outs[0])
     if not all(is_inexact(dtype_of(v)) for v in (*outs, *(x.value for x in operands if x.error is not None))):
         return None
     if name in PRODUCTS and all(x.error is not None for x in operands):
@@ -213,6 +213,29 @@ def _log(eqn: Any, out: Any, x: Any) -> Any:
 def _abs(eqn: Any, out: Any, x: Any) -> Any:
     """||x + d| - |x|| is |d| unless x + d has the other sign."""
     return jnp.where(x[0] < 0, -x[1], x[1]) + 2 * jnp.maximum(jnp.where(x[0] < 0, x[1], -x[1]) - out, 0)
+
+
+@formula("stop_gradient")
+def _same(eqn: Any, out: Any, x: Any) -> Any:
+    return x[1]
+
+
+@formula("sign")
+def _sign(eqn: Any, out: Any, x: Any) -> Any:
+    return jnp.sign(x[0] + x[1]) - out
+
+
+@formula("floor", "ceil", "round")
+def _rounded(eqn: Any, out: Any, x: Any) -> Any:
+    """Integers are apart from each other by integers: what x is beside its own, and the deviation, tell how many."""
+    return jnp.where(x[1] == 0, 0, compat.bind(eqn, [(x[0] - out) + x[1]])[0])
+
+
+@formula("reduce_max", "reduce_min")
+def _extreme_of_all(eqn: Any, out: Any, x: Any) -> Any:
+    axes = tuple(axis + 1 for axis in eqn.params["axes"])
+    differences = _from(x[0], jnp.expand_dims(out, axes)) + x[1]
+    return jnp.max(differences, axes) if eqn.primitive.name == "reduce_max" else jnp.min(differences, axes)
 
 
 @formula("convert_element_type")
