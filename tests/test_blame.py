@@ -81,6 +81,26 @@ def test_observed_errors_of_loops_formats_and_gradients():
     check_observed(lambda x: jnp.sum(jax.grad(narrow)(x) ** 2), jnp.linspace(-1, 2, 8).reshape(2, 4))
 
 
+@jax.custom_vjp
+def unlearned(x):
+    """A function whose derivative the program does not want."""
+    return jnp.exp(x) * 1.3
+
+
+unlearned.defvjp(lambda x: (unlearned(x), x), lambda x, ct: (0 * ct,))
+
+
+@pytest.mark.parametrize("hidden", [lax.stop_gradient, unlearned])
+def test_errors_pass_where_gradients_do_not(hidden):
+    f = lambda x: jnp.sum(jnp.square(hidden(jnp.sin(x * 1.7)))[:2])  # noqa: E731
+    check_observed(f, jnp.linspace(0.1, 1, 50))
+
+
+def test_a_steep_slope_that_nobody_reads():
+    found = precjax.blame(lambda x: jnp.sum(jax.scipy.special.xlogy(x, x * 1.1) + jnp.sin(x)))(jnp.float32([0, 0.3, 1.2]))
+    assert 0 < found.error < 1e-5
+
+
 def test_observed_errors_in_float64_and_of_arguments():
     with jax.enable_x64(True):
         x = jnp.linspace(0.0, 1.0, 9).reshape(3, 3)

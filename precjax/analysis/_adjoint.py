@@ -135,6 +135,11 @@ class Adjoint(Placed):
         return _probe(value, lax.stop_gradient(error).astype(error_dtype(value.dtype)), slot, self.local.part)
 
 
+def number(x: Any) -> Any:
+    """0 in place of NaN: what is made of 0 and infinity, where a slope is steep and nobody reads the number."""
+    return jnp.where(x == x, x, 0)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _probe(value: Any, error: Any, slot: Any, part: Callable[[Any], Any]) -> Any:
     """The value; the derivative by the slot is what the error makes of the cotangent."""
@@ -146,8 +151,8 @@ def _probe_forward(value: Any, error: Any, slot: Any, part: Callable[[Any], Any]
 
 
 def _probe_backward(part: Callable[[Any], Any], error: Any, cotangent: Any) -> Any:
-    parts = part(cotangent.astype(error.dtype) * error)
-    parts = jnp.where(parts == parts, parts, 0)  # a NaN of 0 * inf says nothing
+    cotangent = number(cotangent)
+    parts = number(part(cotangent.astype(error.dtype) * error))
     return cotangent, jnp.zeros_like(error), jnp.sum(parts).astype(jnp.result_type(float))
 
 

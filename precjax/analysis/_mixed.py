@@ -76,7 +76,6 @@ class _Mixed(Placed):
     """
 
     formats: Mapping[str, Any]
-    differentiable = False
 
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The primitive, in the format of its place."""

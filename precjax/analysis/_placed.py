@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
+import jax.numpy as jnp
+
+from precjax._annotated import Annotated
 from precjax._hooks import Site, site_of
 from precjax.models._bare import Bare
 
@@ -14,11 +17,22 @@ from precjax.models._bare import Bare
 class Placed(Bare):
     """The plain program, whose equations have places. Lives as long as one analysis.
 
+    Its derivatives say what becomes of errors: those of the steps that it takes, not those that a program asks for by
+    `stop_gradient` and `custom_vjp`.
+
     Attributes:
         key: what tells places apart.
     """
 
     key: Callable[[Site], str]
+
+    differentiable: ClassVar[bool] = False
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """The primitive itself; behind a `stop_gradient` a number is as wrong as before it."""
+        if eqn.primitive.name == "stop_gradient":
+            return [(jnp.asarray(operands[0].value), None)]
+        return super().apply(eqn, operands)
 
     @property
     def placed(self) -> bool:
