@@ -153,6 +153,7 @@ def test_modules():
         (lambda: precjax.blame(jnp.sin, model=precjax.Shadow(correct=True)), ValueError, "options have no meaning"),
         (lambda: precjax.blame(3), TypeError, "must be a function"),
         (lambda: precjax.blame(jnp.sin)(np.ones(3, np.float32)), ValueError, "must be one real number"),
+        (lambda: precjax.blame(lambda x: lax.while_loop(lambda c: c < 9, lambda c: 1.7 * c, x))(1.0), NotImplementedError, "blame follows.*while_loop"),
     ],
 )
 def test_bad_input(call, error, message):

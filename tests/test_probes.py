@@ -94,6 +94,12 @@ def test_a_fault_is_seen(name, monkeypatch):
     _TRANSFORMED.clear()
 
 
+def test_what_has_no_derivative_by_an_operand_is_bounded_by_its_rule():
+    f = lambda x: jax.scipy.special.betainc(x + 1, 2.0, 0.3)  # noqa: E731
+    bound = track(f, model=PROBES)(Tracked(np.float32(0.8), np.float32(1e-3))).error
+    assert 1e-3 * 0.1 < bound < 1e-3
+
+
 def test_deviations_pass_as_differences_do():
     for name, (made, exact) in deviations().items():
         check_deviations(name, made, exact)

@@ -135,6 +135,24 @@ class Adjoint(Placed):
         return _probe(value, lax.stop_gradient(error).astype(error_dtype(value.dtype)), slot, self.local.part)
 
 
+def backwards(name: str, derivatives: Callable[..., Any], *args: Any) -> Any:
+    """What a function makes of these, which takes derivatives, for the analysis of that name.
+
+    Returns:
+        Its results, compiled.
+
+    Raises:
+        NotImplementedError: if JAX has none for a part of it.
+    """
+    try:
+        return jax.jit(derivatives)(*args)
+    except (NotImplementedError, ValueError) as error:
+        raise NotImplementedError(
+            f"{name} follows derivatives backwards through the whole function, and JAX has none for a part of it: "
+            f"{str(error).rstrip('.')}. Leave that part out, or use precjax.report, which needs no derivatives"
+        ) from error
+
+
 def number(x: Any) -> Any:
     """0 in place of NaN: what is made of 0 and infinity, where a slope is steep and nobody reads the number."""
     return jnp.where(x == x, x, 0)

@@ -27,7 +27,7 @@ from precjax._facts import MOVES
 from precjax._hooks import Site
 from precjax._interpreter import forget_transformed, given, interpret
 from precjax._rounding import dtype_of, format_of
-from precjax.analysis._adjoint import number
+from precjax.analysis._adjoint import backwards, number
 from precjax.analysis._mixed import is_real, is_wider, runs_narrow
 from precjax.analysis._placed import Placed
 
@@ -83,7 +83,7 @@ def sensitivity(
 
     columns = 2 * len(formats) + 1
     jax.eval_shape(lambda: projected([jnp.zeros(columns)] * _MANY, leaves))
-    parts = jax.jit(jax.grad(projected))([jnp.zeros(columns)] * len(places), leaves)
+    parts = backwards("advise", jax.grad(projected), [jnp.zeros(columns)] * len(places), leaves)
     parts = np.asarray(parts, np.float64).reshape(len(places), columns)
     variances, beyond = parts[:, : len(formats)], parts[:, len(formats) : -1]
     return Sensitivity(places, np.where(np.isnan(variances), np.inf, variances), beyond, parts[:, -1])

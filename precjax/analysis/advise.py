@@ -117,6 +117,7 @@ def advise(
         ValueError: if an option is wrong, no result is real, one is not finite, or not even the widest format meets the
             target.
         TypeError: if `f` is not callable.
+        NotImplementedError: if JAX has no derivative in reverse for a part of `f`, such as a loop of unknown length.
 
     Example:
         >>> import jax, jax.numpy as jnp, precjax

@@ -16,7 +16,7 @@ from precjax._interpreter import forget_transformed, interpret
 from precjax._nnx import named_modules
 from precjax._rounding import dtype_of
 from precjax._tracked import Tracked, is_tracked, values_of
-from precjax.analysis._adjoint import Adjoint, Bounds, Local, Observed
+from precjax.analysis._adjoint import Adjoint, Bounds, Local, Observed, backwards
 from precjax.analysis._table import number, table
 from precjax.analysis.report import KEYS
 from precjax.models import ErrorModel, Probabilistic, Shadow, resolve
@@ -75,6 +75,7 @@ def blame(f: Callable[..., Any], *, by: str = "line", model: str | ErrorModel = 
         ValueError: if `by` is unknown, the model gives no errors of single operations (or is a Shadow with
             options), or the result of `f` is not one real number.
         TypeError: if `f` is not callable.
+        NotImplementedError: if JAX has no derivative in reverse for a part of `f`, such as a loop of unknown length.
 
     Example:
         >>> import jax.numpy as jnp, precjax
@@ -124,7 +125,7 @@ def _blame(f: Callable[..., Any], model: Any, by: str, args: Any, kwargs: Any) -
 
     jax.eval_shape(lambda: run(jnp.zeros(_MANY), leaves, errors))
     slots = jnp.zeros(len(places))
-    value, parts = jax.jit(jax.value_and_grad(run))(slots, leaves, errors)
+    value, parts = backwards("blame", jax.value_and_grad(run), slots, leaves, errors)
     rows = dict(zip(places, map(float, np.asarray(parts, np.float64)), strict=True))
     return _result(float(value), rows, by, isinstance(model, Probabilistic))
 

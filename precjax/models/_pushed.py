@@ -82,7 +82,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
     try:
         made = for_each(eqn, slope)(*deviations)
-    except NotImplementedError:  # a primitive without a derivative
+    except (NotImplementedError, ValueError):  # a primitive without a derivative, by some operand
         return None
     if len(deviations) == 1:  # a slope may be infinite, and 0 inf is not 0
         (d,) = deviations
