@@ -153,7 +153,7 @@ def backwards(name: str, derivatives: Callable[..., Any], *args: Any) -> Any:
         ) from error
 
 
-def number(x: Any) -> Any:
+def without_nan(x: Any) -> Any:
     """0 in place of NaN: what is made of 0 and infinity, where a slope is steep and nobody reads the number."""
     return jnp.where(x == x, x, 0)
 
@@ -169,8 +169,8 @@ def _probe_forward(value: Any, error: Any, slot: Any, part: Callable[[Any], Any]
 
 
 def _probe_backward(part: Callable[[Any], Any], error: Any, cotangent: Any) -> Any:
-    cotangent = number(cotangent)
-    parts = number(part(cotangent.astype(error.dtype) * error))
+    cotangent = without_nan(cotangent)
+    parts = without_nan(part(cotangent.astype(error.dtype) * error))
     return cotangent, jnp.zeros_like(error), jnp.sum(parts).astype(jnp.result_type(float))
 
 

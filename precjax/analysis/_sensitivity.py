@@ -27,7 +27,7 @@ from precjax._facts import MOVES
 from precjax._hooks import Site
 from precjax._interpreter import forget_transformed, given, interpret
 from precjax._rounding import dtype_of, format_of
-from precjax.analysis._adjoint import backwards, number
+from precjax.analysis._adjoint import backwards, without_nan
 from precjax.analysis._mixed import is_real, is_wider, runs_narrow
 from precjax.analysis._placed import Placed
 
@@ -152,7 +152,7 @@ def _backward(formats: Any, work: int, value: Any, cotangent: Any) -> Any:
     own, wide = format_of(value.dtype), jnp.promote_types(value.dtype, jnp.float32)
     size = jnp.abs(value).astype(wide)
     size = jnp.where(jnp.isfinite(size), size, 0)
-    cotangent = number(cotangent)
+    cotangent = without_nan(cotangent)
     moved = jnp.square(size * cotangent.astype(wide))
     every = jnp.sum(moved)
     variances, beyond = [], []

@@ -78,6 +78,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         return compat.bind(eqn, every)
 
     values = [jnp.asarray(wide[i].value) for i in moving]
+    # Made before they are summed: XLA's library is slow at what it makes itself.
     deviations = [stored(wide[i].error.astype(v.dtype)) for i, v in zip(moving, values, strict=True)]
     slope = lambda *ds: jax.jvp(function, values, list(ds))[1]  # noqa: E731
     try:
@@ -231,13 +232,6 @@ def _rounded(eqn: Any, out: Any, x: Any) -> Any:
     return jnp.where(x[1] == 0, 0, compat.bind(eqn, [(x[0] - out) + x[1]])[0])
 
 
-@formula("reduce_max", "reduce_min")
-def _extreme_of_all(eqn: Any, out: Any, x: Any) -> Any:
-    axes = tuple(axis + 1 for axis in eqn.params["axes"])
-    differences = _from(x[0], jnp.expand_dims(out, axes)) + x[1]
-    return jnp.max(differences, axes) if eqn.primitive.name == "reduce_max" else jnp.min(differences, axes)
-
-
 @formula("convert_element_type")
 def _number_of_bool(eqn: Any, out: Any, x: Any) -> Any:
     """Of an integer: its own; casts of floats to integers are not passed on (see `pushed`)."""
@@ -264,6 +258,15 @@ def _extreme(sign: int, eqn: Any, out: Any, a: Any, b: Any) -> Any:
 
 formula("max")(functools.partial(_extreme, 1))
 formula("min")(functools.partial(_extreme, -1))
+
+
+def _extreme_of_all(extreme: Callable[..., Any], eqn: Any, out: Any, x: Any) -> Any:
+    axes = tuple(axis + 1 for axis in eqn.params["axes"])
+    return extreme(_from(x[0], jnp.expand_dims(out, axes)) + x[1], axes)
+
+
+formula("reduce_max")(functools.partial(_extreme_of_all, jnp.max))
+formula("reduce_min")(functools.partial(_extreme_of_all, jnp.min))
 
 
 def _from(value: Any, out: Any) -> Any:
