@@ -62,6 +62,11 @@ def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
     return number if Fraction(number) == exact else None
 
 
+def is_power_of_two(known: Known) -> bool:
+    """Whether the array is known to be one power of two, everywhere."""
+    return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
+
+
 _FOLDS: dict[str, Callable[..., Fraction]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "max": max, "min": min, "convert_element_type": lambda x: x,

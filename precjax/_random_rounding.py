@@ -32,6 +32,7 @@ from jax import lax
 
 from precjax._rounding import divide, format_of, is_inexact, opaque
 
+_ENOUGH = 4096  # numbers of an array that tell it from another one
 _GOLDEN = np.uint32(0x9E3779B9)  # 2**32 / golden ratio: multiples of it are spread evenly
 
 
@@ -49,17 +50,21 @@ def key(sample: Any, salt: int, age: Any = 0) -> Any:
 
 
 def random_bits(x: Any, key: Any) -> Any:
-    """32 bits for each number, uint32 ``(*s)``."""
+    """32 bits for each number, uint32 ``(*s)``, of which the upper ones are the better.
+
+    As many operations as the roundings of one number can bear: half of those of `mix`, which keys have gone through.
+    """
     position = lax.iota(jnp.uint32, x.size).reshape(x.shape) * _GOLDEN
-    return mix((word_of(x) + position) ^ key)
+    h = ((word_of(x) + position) ^ key) * np.uint32(0x85EBCA6B)
+    return (h ^ (h >> np.uint32(15))) * np.uint32(0xC2B2AE35)
 
 
 def digest(x: Any) -> Any:
-    """32 bits that depend on every number of an array, uint32 ``()``."""
+    """32 bits that depend on numbers all over an array, uint32 ``()``."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return digest(lax.real(x)) ^ mix(digest(lax.imag(x)))
-    words = word_of(x)
-    return mix(lax.reduce_sum(words, tuple(range(words.ndim))))
+    some = x.reshape(-1)[:: x.size // _ENOUGH | 1]
+    return mix(lax.reduce_sum(word_of(some), (0,)))
 
 
 def word_of(x: Any) -> Any:
@@ -93,12 +98,9 @@ def rounded_at_random(x: Any, key: Any, *, digits: int) -> Any:
     """
     dropped = format_of(x.dtype).digits - digits
     word = jnp.dtype(f"int{8 * x.dtype.itemsize}")
-    noise = random_bits(x, key)
-    noise = noise.astype(word) << max(dropped - 32, 0) if word == np.int64 else noise
-    below = lax.bitcast_convert_type(noise, word) if word == np.int32 else noise.astype(word)
-    mask = np.asarray((1 << dropped) - 1, word)
+    below = (random_bits(x, key) >> np.uint32(max(32 - dropped, 1))).astype(word) << max(dropped - 31, 0)
     bits = lax.bitcast_convert_type(x, word)
-    rounded = lax.bitcast_convert_type((bits + (below & mask)) & ~mask, x.dtype)
+    rounded = lax.bitcast_convert_type((bits + below) & np.asarray(-(1 << dropped), word), x.dtype)
     return jnp.where(lax.is_finite(x), rounded, x)
 
 
@@ -118,8 +120,9 @@ def rounded_toward(x: Any, removed: Any, key: Any) -> Any:
     binade = lax.bitcast_convert_type(magnitude & _exponents(x.dtype), x.dtype)
     unit = binade * np.asarray(2 * format_of(x.dtype).unit_roundoff, x.dtype)
     chance = _unit_interval(random_bits(x, key) >> np.uint32(9), 23).astype(x.dtype)
-    outward = ((removed > 0) == (bits >= 0)).astype(bits.dtype) * 2 - 1
-    return _stepped(x, jnp.where(chance * unit < jnp.abs(removed), outward, 0))
+    (to, _), (size, _) = _word(removed), _word(unit)
+    step = lax.bitcast_convert_type(size | (to & np.asarray(jnp.iinfo(to.dtype).min, to.dtype)), x.dtype)
+    return x + jnp.where(chance * unit < jnp.abs(removed), step, np.asarray(-0.0, x.dtype))  # -0 keeps zeros' signs
 
 
 @functools.partial(jax.jit, static_argnames="variance")
@@ -134,14 +137,18 @@ def moved(x: Any, key: Any, *, variance: float) -> Any:
     Returns:
         Array like x.
     """
-    bits = random_bits(x, key)
-    if variance <= 1:  # one unit up or down, each with half of that probability
-        count = np.uint32(min(int(variance * 2**31), 2**31 - 1))
-        return _stepped(x, (bits < count).astype(jnp.int32) - (bits >= ~count).astype(jnp.int32))
-    # One of the integers next to width * w, w uniform in (-1, 1), with that mean: variance width**2 / 3 + 1 / 6.
-    w = _unit_interval(bits >> np.uint32(16), 16) * 2 - 1
-    steps = lax.floor(np.float32(math.sqrt(3 * (variance - 1 / 6))) * w + _unit_interval(bits & np.uint32(0xFFFF), 16))
+    w = lax.bitcast_convert_type(random_bits(x, key), jnp.int32).astype(jnp.float32)
+    steps = lax.round(w * np.float32(_width(variance) / 2**31), lax.RoundingMethod.TO_NEAREST_EVEN)
     return _stepped(x, steps.astype(jnp.int32))
+
+
+def _width(variance: float) -> float:
+    """That of a uniform number in (-width, width) whose nearest integer has this variance.
+
+    For a width between n - 1/2 and n + 1/2 that is n**2 - n (4 n**2 - 1) / (6 width), at most n (n + 1) / 3.
+    """
+    n = max(math.ceil((math.sqrt(1 + 12 * variance) - 1) / 2), 1)
+    return n * (4 * n**2 - 1) / (6 * (n**2 - variance))
 
 
 def _unit_interval(bits: Any, count: int) -> Any:
@@ -166,7 +173,9 @@ def _exponents(dtype: Any) -> Any:
 def _stepped(x: Any, steps: Any) -> Any:
     """So many units away from zero (negative: toward it); what is not finite, or close to subnormal, stays."""
     bits, magnitude = _word(x)
-    regular = lax.is_finite(x) & (magnitude >= np.asarray(2 << jnp.finfo(x.dtype).nmant, bits.dtype))
+    least, infinity = (int(word) for word in (2 << jnp.finfo(x.dtype).nmant, _exponents(x.dtype)))
+    unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    regular = (magnitude - np.asarray(least, bits.dtype)).astype(unsigned) < np.asarray(infinity - least, unsigned)
     return lax.bitcast_convert_type(jnp.where(regular, bits + steps.astype(bits.dtype), bits), x.dtype)
 
 

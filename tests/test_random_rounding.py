@@ -31,7 +31,7 @@ def test_bits_are_independent(x):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("variance", [1 / 6, 0.9, 40.0])
+@pytest.mark.parametrize("variance", [1 / 6, 0.9, 2.5, 40.0, 1e4])
 def test_variance(dtype, variance):
     if dtype != "float32" and variance > 1:
         return

@@ -32,6 +32,7 @@ from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
+from precjax._facts import is_power_of_two
 from precjax._rounding import (
     binade,
     dtype_of,
@@ -44,7 +45,7 @@ from precjax._rounding import (
     where,
 )
 from precjax.rules.accuracy import rounding
-from precjax.rules.arithmetic import is_power_of_two, merged_constants
+from precjax.rules.arithmetic import merged_constants
 
 # Continuous, piecewise smooth functions that round nothing; moves are linear in their first operands.
 MOVES = frozenset({

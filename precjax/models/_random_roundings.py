@@ -22,7 +22,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._devices import added
-from precjax._facts import MOVES
+from precjax._facts import MOVES, is_power_of_two
 from precjax._rounding import dtype_of, format_of, is_inexact
 from precjax.models.probabilistic import partial_sums
 
@@ -82,6 +82,12 @@ def roundings(eqn: Any) -> Roundings | None:
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
         return Roundings(of_term=ROUNDING)  # parts may cancel
     return Roundings(ROUNDING * _count(eqn))
+
+
+def scales(eqn: Any, operands: Sequence[Annotated]) -> bool:
+    """Whether an equation only multiplies by a power of two, or divides by one."""
+    factors = {"mul": operands, "div": operands[1:]}.get(eqn.primitive.name, ())
+    return any(is_power_of_two(x.known) for x in factors)
 
 
 def _count(eqn: Any) -> float:

@@ -31,7 +31,7 @@ from precjax._widen import is_cast
 from precjax.models._age import Age, Count, older
 from precjax.models._bare import Bare
 from precjax.models._model import repeatable
-from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, roundings
+from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, roundings, scales
 from precjax.models._sampled import StochasticTracked
 
 _WRITTEN_OUT = 64  # samples at most of which a convolution is written out for each
@@ -135,7 +135,7 @@ class Stochastic(Bare):
             return []
         eqn = compat.untyped(eqn)
         ages = [x.error for x in operands if x.error is not None]
-        noise = None if is_cast(eqn) else roundings(eqn)
+        noise = None if is_cast(eqn) or scales(eqn, operands) else roundings(eqn)
         rounds = noise is not None or self._narrows(eqn)
         count = older((age.count for age in ages), zlib.crc32(eqn.primitive.name.encode()) if rounds else 0)
         if not rounds:

@@ -24,6 +24,7 @@ from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, subnormal
+from precjax._facts import is_power_of_two
 from precjax._registry import rule
 from precjax._rounding import (
     computed_once,
@@ -255,11 +256,6 @@ def quotient_ulps(model: Any, divisor: Ball, out: Any) -> float:
     ulps = 3.0 if patterns.made_by(divisor.operand, "sqrt", "rsqrt", "pow") else 1.0
     ulps += quotient_rounding(model, out.dtype)
     return ulps + (4.5 if not platforms.current().read_loss(out.dtype) else 0.0)
-
-
-def is_power_of_two(known: Any) -> bool:
-    """Whether the array is known to be one power of two, everywhere."""
-    return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 
 @rule("rem")
