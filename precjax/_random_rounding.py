@@ -126,18 +126,19 @@ def rounded_toward(x: Any, removed: Any, key: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="variance")
-def moved(x: Any, key: Any, *, variance: float) -> Any:
+def moved(x: Any, key: Any, of: Any = None, *, variance: float) -> Any:
     """A number moved by a random number of units in the last place; zeros and tiny numbers stay.
 
     Args:
         x: array ``(*s)``, any real float dtype.
         key: uint32 ``()``.
+        of: array ``(*s)`` that x is a function of, number by number. Its bits can be hashed while x is computed.
         variance: of that number of units; its mean is 0.
 
     Returns:
         Array like x.
     """
-    w = lax.bitcast_convert_type(random_bits(x, key), jnp.int32).astype(jnp.float32)
+    w = lax.bitcast_convert_type(random_bits(x if of is None else of, key), jnp.int32).astype(jnp.float32)
     steps = lax.round(w * np.float32(_width(variance) / 2**31), lax.RoundingMethod.TO_NEAREST_EVEN)
     return _stepped(x, steps.astype(jnp.int32))
 

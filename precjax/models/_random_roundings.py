@@ -84,6 +84,14 @@ def roundings(eqn: Any) -> Roundings | None:
     return Roundings(ROUNDING * _count(eqn))
 
 
+def of_one(eqn: Any) -> bool:
+    """Whether each number of the result is a function of one real number."""
+    (x, *others), out = (var.aval for var in eqn.invars), eqn.outvars[0].aval
+    if others or eqn.primitive.name not in _ELEMENTWISE or eqn.primitive.name in _TERMS:
+        return False
+    return x.shape == out.shape and is_inexact(x.dtype) and not jnp.issubdtype(x.dtype, jnp.complexfloating)
+
+
 def scales(eqn: Any, operands: Sequence[Annotated]) -> bool:
     """Whether an equation only multiplies by a power of two, or divides by one."""
     factors = {"mul": operands, "div": operands[1:]}.get(eqn.primitive.name, ())

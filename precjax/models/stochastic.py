@@ -31,7 +31,7 @@ from precjax._widen import is_cast
 from precjax.models._age import Age, Count, older
 from precjax.models._bare import Bare
 from precjax.models._model import repeatable
-from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, roundings, scales
+from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, of_one, roundings, scales
 from precjax.models._sampled import StochasticTracked
 
 _WRITTEN_OUT = 64  # samples at most of which a convolution is written out for each
@@ -193,6 +193,8 @@ class Stochastic(Bare):
         removed = None if noise != Roundings() else _removed(eqn, operands, out)
         if removed is not None:
             return rounded_toward(out, removed, key)
+        if of_one(eqn):
+            return moved(out, key, operands[0].value, variance=noise.of_result)
         return in_parts(functools.partial(moved, variance=noise.of_result), out, key)
 
 
