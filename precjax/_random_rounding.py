@@ -38,9 +38,14 @@ _GOLDEN = np.uint32(0x9E3779B9)  # 2**32 / golden ratio: multiples of it are spr
 
 def mix(h: Any) -> Any:
     """A bijection of uint32 in which every bit of the result depends on every bit of h."""
-    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    h = _spread(h)
     return h ^ (h >> np.uint32(16))
+
+
+def _spread(h: Any) -> Any:
+    """The same for the upper half of the bits."""
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    return (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
 
 
 def key(sample: Any, salt: int, age: Any = 0) -> Any:
@@ -50,13 +55,9 @@ def key(sample: Any, salt: int, age: Any = 0) -> Any:
 
 
 def random_bits(x: Any, key: Any) -> Any:
-    """32 bits for each number, uint32 ``(*s)``, of which the upper ones are the better.
-
-    As many operations as the roundings of one number can bear: half of those of `mix`, which keys have gone through.
-    """
+    """32 bits for each number, uint32 ``(*s)``, of which the upper half is the better one."""
     position = lax.iota(jnp.uint32, x.size).reshape(x.shape) * _GOLDEN
-    h = ((word_of(x) + position) ^ key) * np.uint32(0x85EBCA6B)
-    return (h ^ (h >> np.uint32(15))) * np.uint32(0xC2B2AE35)
+    return _spread((word_of(x) + position) ^ key)
 
 
 def digest(x: Any) -> Any:

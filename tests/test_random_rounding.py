@@ -20,13 +20,14 @@ def keys(count, salt=0):
 
 @pytest.mark.parametrize("x", [np.ones(20000), np.arange(20000), normal(20000)], ids=["equal", "ordered", "random"])
 def test_bits_are_independent(x):
-    """Of neighbours, samples and uses: correlations of five sigma would be 0.035."""
+    """Of neighbours, samples, uses and numbers, in the upper half: correlations of five sigma would be 0.035."""
     x = jnp.asarray(x, jnp.float32)
-    use = [jax.vmap(lambda key: rounding.random_bits(x, key))(keys(3, salt)) for salt in (0, 1)]
+    uses = ((0, x), (1, x), (0, 2 * x), (0, -x))
+    use = [jax.vmap(lambda key, y=y: rounding.random_bits(y, key))(keys(3, salt)) for salt, y in uses]
     rows = np.asarray(jnp.concatenate(use)).astype(np.float64) / 2**32
     rows = np.concatenate([rows, rows[:1, np.r_[1:20000, 0]], rows[:1, np.r_[64:20000, :64]]])
     assert np.all(np.abs(rows.mean(1) - 0.5) < 0.011) and np.all(np.abs(rows.var(1) * 12 - 1) < 0.032)
-    for seen in (rows, rows > 0.95, rows * 256 % 1):
+    for seen in (rows, rows > 0.95, rows * 256 % 1, rows * 2**15 % 1):
         assert np.all(np.abs(np.corrcoef(seen) - np.eye(len(rows))) < 0.036)
 
 

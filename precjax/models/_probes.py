@@ -145,7 +145,8 @@ class Probed(ErrorModel):
     def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
         """+-s for each probe and number; bools, of which s is the root of a probability, turn that often."""
         error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
-        signs = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
+        bits = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
+        signs = bits >> np.uint32(32 - self.count)
         return _signed(_with_signs(error / np.asarray(self.quantile, error.dtype), signs, self.count), self.count)
 
 
