@@ -62,6 +62,7 @@ class Annotated(NamedTuple):
         origin: where it came from, within the same jaxpr.
         norm: what a model may know besides of an inexact array ``(*s, n)``: a bound of the 2-norm of each row of its
             error, ``(*s, 1)``; None where nothing is.
+        largest: a number that bounds all of the error, ``()``, where it came from one number; None where it did not.
     """
 
     value: Any
@@ -69,6 +70,7 @@ class Annotated(NamedTuple):
     known: Known = Known()
     origin: Origin | None = None
     norm: Any = None
+    largest: Any = None
 
     @property
     def annotation(self) -> tuple[Any, Any]:

@@ -36,7 +36,9 @@ def test_is_the_largest_error():
 
 def test_nothing_is_lost():
     """An infinite error, or one that is not a number, is the largest."""
-    out = precjax.track(lambda x: (jnp.log(x), x - x), model=TENSOR)(precjax.Tracked(np.float32([1, np.inf]), np.float32([2, 0])))
+    out = precjax.track(lambda x: (jnp.log(x), x - x), model=TENSOR)(
+        precjax.Tracked(np.float32([1, np.inf]), np.float32([2, 0]))
+    )
     assert [float(e[0]) for e in out.error] == [np.inf, np.inf]
 
 
@@ -78,7 +80,12 @@ def test_errors_take_no_memory():
 
     def bytes_of(model, shape):
         state = precjax.Tracked(jnp.ones((512, 512)), jnp.ones(shape))
-        memory = jax.jit(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model)).lower(state, state).compile().memory_analysis()
+        memory = (
+            jax.jit(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model))
+            .lower(state, state)
+            .compile()
+            .memory_analysis()
+        )
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
     plain = 3 * 4 * 512 * 512
@@ -139,6 +146,34 @@ def test_residuals_take_no_memory():
     gradient = jax.grad(loss)
     plain, one, each = (bytes_of(f) for f in (gradient, precjax.track(gradient, model=TENSOR), precjax.track(gradient)))
     assert one < 1.15 * plain < 1.5 * plain < each
+
+
+def products(weights, i, x):
+    """Layers that are written out, a weight read from both sides, and a switch that chooses among weights."""
+    for w in weights:
+        x = jnp.tanh(x @ w) @ w.T
+    return lax.switch(i, [lambda: weights[0], lambda: weights[1]]) @ x.T
+
+
+def test_products_read_one_error():
+    """The norm of equal errors takes no array; nor does the choice among arrays that have one error each."""
+    normwise = precjax.WorstCase(granularity="tensor", contraction="normwise")
+    weights, x = [np.float32(RNG.normal(size=(4, 4))) for _ in range(2)], np.float32(RNG.normal(size=(3, 4)))
+    one = [precjax.Tracked(w, np.full((1, 1), 1e-5, np.float32)) for w in weights]
+    check_rule(products, one, np.int32(1), x, model=normwise, modes=("jit",), points=2)
+
+    error = precjax.track(jnp.matmul, model=normwise)(np.ones((3, 4), np.float32), one[1]).error
+    assert 4e-5 <= error[0, 0] < 4.1e-5  # all of one sign
+
+    def bytes_of(error):
+        weights = [precjax.Tracked(jnp.ones((512, 512)), error) for _ in range(3)]
+        layers = lambda weights, i, x: x @ weights[0] @ weights[1] @ lax.switch(i, [lambda w=w: w for w in weights])  # noqa: E731
+        args = weights, 1, jnp.ones((8, 512))
+        return (
+            jax.jit(precjax.track(layers, model=normwise)).lower(*args).compile().memory_analysis().temp_size_in_bytes
+        )
+
+    assert bytes_of(jnp.ones((1, 1))) < 1.1 * 4 * 512 * 512 < 2 * 4 * 512 * 512 < bytes_of(jnp.ones((512, 512)))
 
 
 def test_decisions_stay_apart():

@@ -130,17 +130,11 @@ class RuleModel(ErrorModel):
         return platforms.current().accuracy(name, dtype)
 
     def lift(self, value: Any, error: Any) -> Annotated:
-        """The argument's ball; negative or NaN errors, which only traced code can bring here, become inf."""
-        dtype = error_dtype(dtype_of(value))
-        error = jnp.broadcast_to(jnp.asarray(error), np.shape(value))
-        error = as_error(error if is_inexact(error.dtype) else error.astype(dtype), dtype)
-        tiny = format_of(dtype).smallest_normal
-        error = where(subnormal(error), tiny, error)
-        error = where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
-        if is_inexact(dtype_of(value)) and platforms.current().read_loss(dtype_of(value)):
-            lost = platforms.current().read_loss(dtype_of(value))
-            flushed = plus(times(error, 1 + 4 * format_of(dtype).unit_roundoff), lost)
-            error = where(subnormal(jnp.asarray(value)), flushed, error)
+        """The argument's ball."""
+        error, dtype = jnp.broadcast_to(jnp.asarray(error), np.shape(value)), dtype_of(value)
+        error = admitted(error, dtype)
+        if is_inexact(dtype) and platforms.current().read_loss(dtype):
+            error = where(subnormal(jnp.asarray(value)), read(error, dtype), error)
         return Annotated(value, error, Known(settled=True, masked=True))
 
     def error(self, x: Annotated) -> Any:
@@ -245,6 +239,20 @@ def _sure(error: Any) -> Any:
 
 def _is_complex(eqn: Any) -> bool:
     return any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in compat.dtypes(eqn))
+
+
+def admitted(error: Any, of: Any) -> Any:
+    """Errors of arguments; negative or NaN ones, which only traced code can bring here, become inf."""
+    dtype = error_dtype(of)
+    error = as_error(error if is_inexact(error.dtype) else error.astype(dtype), dtype)
+    error = where(subnormal(error), format_of(dtype).smallest_normal, error)
+    return where(lax.ge(error, jnp.zeros((), dtype)), error, np.inf)
+
+
+def read(error: Any, of: Any) -> Any:
+    """Errors of numbers that may be subnormal, and then be read as 0."""
+    lost = platforms.current().read_loss(of)
+    return plus(times(error, 1 + 4 * format_of(error.dtype).unit_roundoff), lost) if lost else error
 
 
 def _no_error(value: Any) -> Any:

@@ -12,8 +12,8 @@ import numpy as np
 from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
 from precjax._interpreter import given
-from precjax._rounding import dtype_of, largest, maximum, minus, plus
-from precjax.models._rules import RuleModel, is_key
+from precjax._rounding import dtype_of, is_inexact, largest, maximum, minus, plus
+from precjax.models._rules import RuleModel, admitted, is_key, read
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
 
@@ -89,7 +89,11 @@ class WorstCase(RuleModel):
 
     def spread(self, x: Annotated) -> Annotated:
         """The same error for each, as that of an argument."""
-        return x._replace(error=super().lift(x.value, x.error.error).error) if isinstance(x.error, Coarse) else x
+        if not isinstance(x.error, Coarse):
+            return x
+        dtype, error = dtype_of(x.value), jnp.asarray(x.error.error)
+        one = read(admitted(error.reshape(()), dtype), dtype) if error.size == 1 and is_inexact(dtype) else None
+        return x._replace(error=super().lift(x.value, error).error, largest=one)
 
     def shown(self, x: Annotated) -> Any:
         """The error, or the largest of an array, which has the derivative of that one."""

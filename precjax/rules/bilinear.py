@@ -85,13 +85,16 @@ class Factor(NamedTuple):
             terms: how many numbers have one norm.
             unit: a power of two in which errors are measured, so that their squares do not vanish.
         """
-        x = self.ball
-        size = x.size if x.is_complex else jnp.asarray(x.value, x.dtype)
-        return model.join(
-            times(of(stored(times(x.error, 1 / unit))), self.of_error * unit) if self.of_error else None,
-            times(of(size), self.of_size) if self.of_size else None,
-            self.floor * math.sqrt(terms) or None,
-        )
+        x, largest = self.ball, self.ball.operand.largest
+        parts = []
+        if self.of_error and largest is not None:
+            parts.append(times(largest, self.of_error * math.sqrt(terms)))
+        elif self.of_error:
+            parts.append(times(of(stored(times(x.error, 1 / unit))), self.of_error * unit))
+        if self.of_size:
+            size = x.size if x.is_complex else jnp.asarray(x.value, x.dtype)
+            parts.append(times(of(size), self.of_size))
+        return model.join(*jnp.broadcast_arrays(*parts), self.floor * math.sqrt(terms) or None)
 
 
 def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:

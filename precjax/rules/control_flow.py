@@ -141,15 +141,14 @@ def custom_linear_solve(model: Any, eqn: Any, operands: list[Annotated]) -> list
     return _with_derivative_of(model, eqn, operands, results)
 
 
-@control("cond")
+@control("cond", coarse=True)
 def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A switch; where its index is in doubt, one more branch runs all of them and covers every outcome."""
-    index, *rest = operands
     branches, platforms = eqn.params["branches"], eqn.params.get("branches_platforms")
-    handed_on = None if platforms else _handed_on(branches, operands)
+    handed_on = None if platforms else _handed_on(model, branches, operands)
     if handed_on is not None:
-        outs = lax.switch(index.value, list(map(compat.as_function, branches)), *(x.value for x in rest))
-        return [Annotated(out, known=known) for out, known in zip(outs, handed_on, strict=True)]
+        return handed_on
+    index, *rest = map(model.spread, operands)
     transformed = [transform(model, b, rest) for b in branches]
     outputs = [_joined([t.outputs[i] for t in transformed]) for i in range(len(eqn.outvars))]
     branches = [_branch(model, t, outputs) for t in transformed]
@@ -175,17 +174,24 @@ def cond(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     return unflatten(outputs, lax.switch(which_branch, [*all_branches, undecided], which, *flatten(rest)))
 
 
-def _handed_on(branches: Sequence[Any], operands: Sequence[Annotated]) -> list[Known] | None:
-    """What is known of the results where all is exact, and branches only hand on what they are given; else None."""
+def _handed_on(model: Any, branches: Sequence[Any], operands: Sequence[Annotated]) -> list[Annotated] | None:
+    """The results where branches only hand on what they are given, with errors of one kind; else None."""
     bodies = list(map(compat.open_jaxpr, branches))
     results = [x for body in bodies for x in body.outvars]
     if any(body.eqns or body.constvars for body in bodies) or any(map(compat.is_literal, results)):
         return None
-    if any(x.error is not None or is_constant(x.value) for x in operands):
+    index, *rest = compact(model, operands)
+    if index.error is not None or any(is_constant(x.value) for x in operands):
         return None
-    known = [{v: x.known for v, x in zip(body.invars, operands[1:], strict=True)} for body in bodies]
-    cases = [[k[v] for v in body.outvars] for k, body in zip(known, bodies, strict=True)]
-    return [functools.reduce(Known.join, of_result) for of_result in zip(*cases, strict=True)]
+    given = [dict(zip(body.invars, rest, strict=True)) for body in bodies]
+    cases = [[g[v] for v in body.outvars] for g, body in zip(given, bodies, strict=True)]
+    signatures = [list(map(signature, case)) for case in zip(*cases, strict=True)]
+    if any(len({s.structure for s in of_result}) > 1 for of_result in signatures):
+        return None
+    chosen = lax.switch(index.value, [lambda case=case: flatten(case) for case in cases])
+    return unflatten(
+        [s[0]._replace(known=functools.reduce(Known.join, (x.known for x in s))) for s in signatures], chosen
+    )
 
 
 def _joined(cases: Sequence[Any]) -> Any:
