@@ -17,6 +17,7 @@ from precjax._annotated import Annotated
 from precjax._ball import Ball, Point
 from precjax._rounding import (
     binade,
+    computed_once,
     dtype_of,
     format_of,
     largest,
@@ -211,7 +212,8 @@ class Probabilistic(RuleModel):
         if a.exact != b.exact:
             return systematic
         lost = less(smaller, times(rounding, STAGNANT))
-        return where(lost, systematic, self.total(out, a.absorbed, b.absorbed))
+        # Else every kernel that reads the error would read all that it is made of.
+        return computed_once(where(lost, systematic, self.total(out, a.absorbed, b.absorbed)))
 
 
 # The mean square of half a unit in the last place, over that of u |s|, of partial sums s spread over their binades:
