@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax._rounding import divide, format_of, is_inexact, opaque
+from precjax._rounding import divide, format_of, is_inexact, opaque, thinned
 
 _ENOUGH = 4096  # numbers of an array that tell it from another one
 _GOLDEN = np.uint32(0x9E3779B9)  # 2**32 / golden ratio: multiples of it are spread evenly
@@ -64,8 +64,7 @@ def digest(x: Any) -> Any:
     """32 bits that depend on numbers all over an array, uint32 ``()``."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return digest(lax.real(x)) ^ mix(digest(lax.imag(x)))
-    some = x.reshape(-1)[:: x.size // _ENOUGH | 1]
-    return mix(lax.reduce_sum(word_of(some), (0,)))
+    return mix(lax.reduce_sum(word_of(thinned(x.reshape(-1), _ENOUGH)), (0,)))
 
 
 def word_of(x: Any) -> Any:
@@ -117,7 +116,7 @@ def rounded_toward(x: Any, removed: Any, key: Any) -> Any:
     Returns:
         Array like x, whose mean is the exact result.
     """
-    bits, magnitude = _word(x)
+    _, magnitude = _word(x)
     binade = lax.bitcast_convert_type(magnitude & _exponents(x.dtype), x.dtype)
     unit = binade * np.asarray(2 * format_of(x.dtype).unit_roundoff, x.dtype)
     chance = _unit_interval(random_bits(x, key) >> np.uint32(9), 23).astype(x.dtype)

@@ -36,9 +36,7 @@ def test_is_the_largest_error():
 
 def test_nothing_is_lost():
     """An infinite error, or one that is not a number, is the largest."""
-    out = precjax.track(lambda x: (jnp.log(x), x - x), model=TENSOR)(
-        precjax.Tracked(np.float32([1, np.inf]), np.float32([2, 0]))
-    )
+    out = precjax.track(lambda x: (jnp.log(x), x - x), model=TENSOR)(precjax.Tracked(np.float32([1, np.inf]), np.float32([2, 0])))
     assert [float(e[0]) for e in out.error] == [np.inf, np.inf]
 
 
@@ -80,12 +78,7 @@ def test_errors_take_no_memory():
 
     def bytes_of(model, shape):
         state = precjax.Tracked(jnp.ones((512, 512)), jnp.ones(shape))
-        memory = (
-            jax.jit(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model))
-            .lower(state, state)
-            .compile()
-            .memory_analysis()
-        )
+        memory = jax.jit(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model)).lower(state, state).compile().memory_analysis()
         return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
     plain = 3 * 4 * 512 * 512
@@ -169,9 +162,7 @@ def test_products_read_one_error():
         weights = [precjax.Tracked(jnp.ones((512, 512)), error) for _ in range(3)]
         layers = lambda weights, i, x: x @ weights[0] @ weights[1] @ lax.switch(i, [lambda w=w: w for w in weights])  # noqa: E731
         args = weights, 1, jnp.ones((8, 512))
-        return (
-            jax.jit(precjax.track(layers, model=normwise)).lower(*args).compile().memory_analysis().temp_size_in_bytes
-        )
+        return jax.jit(precjax.track(layers, model=normwise)).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
     assert bytes_of(jnp.ones((1, 1))) < 1.1 * 4 * 512 * 512 < 2 * 4 * 512 * 512 < bytes_of(jnp.ones((512, 512)))
 

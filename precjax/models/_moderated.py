@@ -31,7 +31,7 @@ import numpy as np
 from jax import lax
 from scipy import special
 
-from precjax._rounding import never_nan
+from precjax._rounding import never_nan, thinned
 
 _ENOUGH = 2**16  # numbers, to tell what all of an array have in common
 _FAR = 4.0  # so many times its own, a bound by the rest is not for this number
@@ -84,8 +84,7 @@ def moderated_bound(deviations: Any, confidence: float) -> Any:
 
 def _some(vectors: Any) -> Any:
     """Of very many numbers, enough to tell what they have in common, spread over all of them: (k, m)."""
-    rows = vectors.reshape(len(vectors), -1)
-    return rows[:, :: rows.shape[1] // _ENOUGH | 1]
+    return thinned(vectors.reshape(len(vectors), -1), _ENOUGH)
 
 
 def _root_mean_square(deviations: Any) -> Any:
