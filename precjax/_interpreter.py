@@ -131,11 +131,10 @@ def signature(x: Annotated) -> Signature:
 
 
 class Transformed(NamedTuple):
-    """A jaxpr on values and annotations: flat values and leaves of annotations in, the same out."""
+    """A jaxpr on values and annotations, a jitted call: flat values and leaves of annotations in, the same out."""
 
     jaxpr: Any
     outputs: tuple[Signature, ...]
-    call: Callable[..., list[Any]]
 
 
 def flatten(xs: Sequence[Annotated]) -> list[Any]:
@@ -171,7 +170,7 @@ def transform(
         inline: as in ``jax.jit``.
 
     Returns:
-        The transformed jaxpr, the signatures of its outputs, and a jitted function of flat arguments.
+        The transformed jaxpr and the signatures of its outputs.
     """
     signatures = tuple(map(signature, args))
     made = _TRANSFORMED.setdefault(jaxpr, {})
@@ -200,17 +199,12 @@ def _transform(
         outputs[:] = map(signature, results)
         return flatten(results)
 
+    paired.__name__ = paired.__qualname__ = name
     with inside():
-        closed = jax.make_jaxpr(paired)(*flatten(args))
-    function = compat.as_function(closed)
-
-    def call(*leaves: Any) -> list[Any]:
-        return function(*leaves)
-
-    call.__name__ = call.__qualname__ = name
-    return Transformed(closed, tuple(outputs), jax.jit(call, inline=inline))
+        closed = jax.make_jaxpr(jax.jit(paired, inline=inline))(*flatten(args))
+    return Transformed(closed, tuple(outputs))
 
 
 def run(transformed: Transformed, args: Sequence[Annotated]) -> list[Annotated]:
-    """Calls a transformed jaxpr as one jitted call."""
-    return unflatten(transformed.outputs, transformed.call(*flatten(args)))
+    """Calls a transformed jaxpr: one equation, nothing is traced again."""
+    return unflatten(transformed.outputs, compat.as_function(transformed.jaxpr)(*flatten(args)))

@@ -24,7 +24,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 
 _FEWEST, _SMALLEST = 3, 24  # blocks in a row; equations of a block
-_PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
+PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 _TRIES = 4  # stretches of equations that are tried before a program is left as it is
 
 
@@ -63,11 +63,11 @@ class _Blocks(NamedTuple):
 
 def _candidates(body: Any) -> list[_Blocks]:
     """The most promising blocks; of equal ones the shortest."""
-    names = [[e.primitive.name for e in _within(eqn)] for eqn in body.eqns]
+    names = [[e.primitive.name for e in within(eqn)] for eqn in body.eqns]
     total = np.cumsum([0, *map(len, names)])
     if total[-1] < _FEWEST * _SMALLEST:
         return []
-    products = np.cumsum([0, *(not _PRODUCTS.isdisjoint(x) for x in names)])
+    products = np.cumsum([0, *(not PRODUCTS.isdisjoint(x) for x in names)])
     forms = _Forms()
     numbers = np.array([forms.number(eqn) for eqn in body.eqns])
     found = []
@@ -81,7 +81,7 @@ def _candidates(body: Any) -> list[_Blocks]:
     return [_cut(body.eqns, lasts, int(start), -period, int(length)) for _, period, start, length in best]
 
 
-def _within(eqn: Any) -> Iterator[Any]:
+def within(eqn: Any) -> Iterator[Any]:
     """The equation and all inside it."""
     yield eqn
     for inner in compat.inner_jaxprs(eqn):

@@ -12,7 +12,8 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Coarse
 from precjax._interpreter import control, flatten, interpret, signature, transform, unflatten
-from precjax._rounding import enlarged
+from precjax._rerolled import PRODUCTS, within
+from precjax._rounding import enlarged, is_inexact
 from precjax.rules.control_flow import compact, is_plain, like
 
 
@@ -21,12 +22,17 @@ def _loop_invariant(
 ) -> Any:
     """Transforms a loop body with a carry whose signature it keeps: a fixed point.
 
-    An exact carry may be inexact after one turn, and a range may widen.
+    An exact carry may be inexact after one turn, and a range may widen. What products of matrices go into is taken for
+    inexact from the start: mostly the only way a body need be transformed twice.
 
     Returns:
         The transformed body and the annotated carry to start with.
     """
-    carry = [x._replace(known=x.known._replace(settled=x.error is None), origin=None) for x in carry]
+    carry = [
+        (model.explicit(x) if rounded else x)._replace(origin=None)
+        for x, rounded in zip(carry, _of_products(body, len(carry)), strict=True)
+    ]
+    carry = [x._replace(known=x.known._replace(settled=x.error is None)) for x in carry]
     while True:
         transformed = transform(model, body, [*before, *carry, *after])
         following = transformed.outputs[: len(carry)]
@@ -34,6 +40,16 @@ def _loop_invariant(
         if [signature(x) for x in wider] == [signature(x) for x in carry]:
             return transformed, carry
         carry = wider
+
+
+def _of_products(body: Any, count: int) -> list[bool]:
+    """Which of the first results are floating-point numbers that products of matrices go into."""
+    made: set[Any] = set()
+    for eqn in compat.open_jaxpr(body).eqns:
+        product = any(inner.primitive.name in PRODUCTS for inner in within(eqn))
+        if product or any(not compat.is_literal(atom) and atom in made for atom in eqn.invars):
+            made.update(var for var in eqn.outvars if is_inexact(var.aval.dtype))
+    return [not compat.is_literal(atom) and atom in made for atom in compat.open_jaxpr(body).outvars[:count]]
 
 
 def _widened(model: Any, x: Annotated, following: Any) -> Annotated:
