@@ -23,7 +23,7 @@ _SQUARINGS = 3
 
 def root(squares: Any, terms: int) -> Any:
     """The root of a sum of squares, but for rounding; squares that underflow are made up for."""
-    return lax.sqrt(plus(squares, terms * format_of(squares.dtype).smallest_normal))
+    return lax.sqrt(plus(stored(squares), terms * format_of(squares.dtype).smallest_normal))
 
 
 def along(x: Any, axes: tuple[int, ...]) -> Any:
