@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from precjax._rounding import enlarged, format_of, plus, ratio, same_shape, stored, times
@@ -22,8 +23,12 @@ _SQUARINGS = 3
 
 
 def root(squares: Any, terms: int) -> Any:
-    """The root of a sum of squares, but for rounding; squares that underflow are made up for."""
-    return lax.sqrt(plus(stored(squares), terms * format_of(squares.dtype).smallest_normal))
+    """The root of a sum of squares, but for rounding; squares that underflow are made up for.
+
+    The clamp changes nothing: XLA:CPU would hand the root to the library that adds up the squares, which is slow at it.
+    """
+    zero, top = (np.asarray(end, squares.dtype) for end in (0, np.inf))
+    return lax.sqrt(plus(lax.clamp(zero, squares, top), terms * format_of(squares.dtype).smallest_normal))
 
 
 def along(x: Any, axes: tuple[int, ...]) -> Any:

@@ -12,7 +12,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._registry import complex_rule, refusal, rule
-from precjax._rounding import error_dtype, is_inexact, plus, where
+from precjax._rounding import computed_once, error_dtype, is_inexact, plus, where
 from precjax._row_norms import root
 from precjax.rules.algorithms import arithmetic, reason_against_algorithm
 from precjax.rules.bilinear import bilinear_error, on_platform
@@ -89,12 +89,12 @@ def _dot(
     batch = len(batch_a)
 
     def norm_a(x: Any) -> Any:
-        rows = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_a), _after(batch, contract_a, batch_a))
-        return root(rows, terms).reshape(*rows.shape, *([1] * free[1]))
+        rows = _norms(x, contract_a, batch_a, terms)
+        return rows.reshape(*rows.shape, *([1] * free[1]))
 
     def norm_b(x: Any) -> Any:
-        columns = lax.reduce_sum(_batch_first(lax.mul(x, x), batch_b), _after(batch, contract_b, batch_b))
-        return root(columns, terms).reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
+        columns = _norms(x, contract_b, batch_b, terms)
+        return columns.reshape(*columns.shape[:batch], *([1] * free[0]), *columns.shape[batch:])
 
     return bilinear_error(
         model,
@@ -102,6 +102,12 @@ def _dot(
         out,
         on_platform(product, (norm_a, norm_b), terms, roundings(terms), precision, operands, out.dtype),
     )
+
+
+def _norms(x: Any, contracting: Sequence[int], batch: Sequence[int], terms: int) -> Any:
+    """Over contracting dimensions, batch dimensions first; with such, in memory as they are, not as those of x are."""
+    norms = root(lax.reduce_sum(_batch_first(lax.mul(x, x), batch), _after(len(batch), contracting, batch)), terms)
+    return computed_once(norms) if batch else norms
 
 
 def _batch_first(x: Any, batch: Sequence[int]) -> Any:
