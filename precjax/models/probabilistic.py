@@ -183,8 +183,7 @@ class Probabilistic(RuleModel):
         """Products of squares; normwise, as if the sizes of the operands had nothing to do with each other."""
         if self.contraction == "normwise" and bilinear.norms is not None:
             unit = format_of(a.ball.dtype).unit_roundoff
-            norms = (x.norm(self, of, bilinear.terms, unit) for x, of in zip((a, b), bilinear.norms, strict=True))
-            return times(normwise(*norms), 1 / math.sqrt(bilinear.terms))
+            return times(normwise(self, a, b, bilinear, unit), 1 / math.sqrt(bilinear.terms))
         (left, scale_left), (right, scale_right) = (_squares(*x.terms()) for x in (a, b))
         return times(lax.sqrt(componentwise(left, right, bilinear)), lax.mul(scale_left, scale_right))
 

@@ -12,7 +12,7 @@ import numpy as np
 from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
 from precjax._interpreter import given
-from precjax._rounding import computed_once, dtype_of, is_inexact, largest, maximum, minus, plus
+from precjax._rounding import dtype_of, is_inexact, largest, maximum, minus, plus
 from precjax.models._rules import RuleModel, admitted, is_key, read
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
@@ -135,9 +135,7 @@ class WorstCase(RuleModel):
         """Products of magnitudes, or of norms."""
         if self.contraction == "componentwise" or bilinear.norms is None:
             return componentwise(*(self.join(*x.terms()) for x in (a, b)), bilinear)
-        norms = [x.norm(self, norm, bilinear.terms) for x, norm in zip((a, b), bilinear.norms, strict=True)]
-        # Where one operand is exact, nothing else reads the roots that the other's norm is a sum of.
-        return normwise(*map(computed_once, norms) if a.ball.exact or b.ball.exact else norms)
+        return normwise(self, a, b, bilinear)
 
     def doubtful(self, a: Ball, b: Ball, shape: tuple[int, ...]) -> Any:
         """It may be either."""

@@ -27,7 +27,7 @@ from jax import lax
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import dtype_of, error_dtype, format_of, magnitude, plus, stored, times
+from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, magnitude, plus, stored, times
 from precjax.rules.algorithms import Arithmetic, arithmetic
 
 
@@ -102,9 +102,20 @@ def componentwise(a: Any, b: Any, bilinear: Bilinear) -> Any:
     return bilinear.product(a, b)
 
 
-def normwise(left: Any, right: Any) -> Any:
-    """|a|_2 |b|_2, given both; the caller makes up for its rounding."""
-    return lax.mul(*jnp.broadcast_arrays(left, right))
+def normwise(model: Any, a: Factor, b: Factor, bilinear: Bilinear, unit: float = 1.0) -> Any:
+    """|a|_2 |b|_2; the caller makes up for its rounding.
+
+    Args:
+        model: how errors and sizes join.
+        a: one factor.
+        b: the other.
+        bilinear: with norms.
+        unit: as in `Factor.norm`.
+    """
+    norms = [x.norm(model, of, bilinear.terms, unit) for x, of in zip((a, b), bilinear.norms, strict=True)]
+    # Where one operand is exact, nothing else reads the roots that the other's norm is a sum of.
+    norms = list(map(computed_once, norms)) if a.ball.exact or b.ball.exact else norms
+    return lax.mul(*jnp.broadcast_arrays(*norms))
 
 
 def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear: Bilinear) -> Any:
