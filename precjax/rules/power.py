@@ -24,6 +24,7 @@ from precjax._rounding import (
     less,
     maximum,
     minus,
+    opaque,
     plus,
     ratio,
     times,
@@ -81,7 +82,7 @@ def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quo
     if y == 1:
         return a.error
     if y == 2:
-        return model.total(out, slope_square(a), ulps=product, flushed=2)
+        return model.total(_squared_again(a, out), slope_square(a), ulps=product, flushed=2)
     if y > 2:
         slope = None if a.absorbed is None else times(lax.integer_pow(a.far, y - 1), float(y))
         return model.total(out, times(slope, a.absorbed), ulps=product * (y - 1), steps=y + 8, flushed=3 * y)
@@ -93,6 +94,18 @@ def power_error(model: Any, a: Ball, y: int, out: Any, product: float = 1.0, quo
     farthest = ratio(1.0, lax.integer_pow(near, -y))
     moved = times(farthest, ratio(0.0 if a.absorbed is None else a.absorbed, near), -y)
     return model.total(out, moved, 1.01 / format_of(out.dtype).largest, ulps=ulps, steps=10 - y, flushed=2)
+
+
+def _squared_again(a: Ball, out: Any) -> Any:
+    """The square of an inexact number, made apart from the program's own.
+
+    XLA:CPU hands a sum of squares to a library as it is, but stores them first if anything else reads them. Narrow
+    formats may be squared in a wider one, where nothing overflows.
+    """
+    if a.exact or out.dtype != a.dtype:
+        return out
+    x = opaque(a.operand.value)
+    return lax.mul(x, x)
 
 
 @rule("pow")
