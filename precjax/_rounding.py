@@ -220,21 +220,28 @@ def stored(terms: Any) -> Any:
 
 
 def largest(errors: Any) -> Any:
-    """The largest error of an array, of the same rank: ``(1, ..., 1)``. No error is NaN.
-
-    Bits of non-negative floats, read as integers, are in the order of the floats, and XLA:CPU takes their maximum in
-    the loop that makes them; a maximum of floats it hands to a library, for which they are stored. With one result it
-    would take a maximum of integers in two steps, storing them as well; with two, it does not.
-    """
+    """The largest error of an array, of the same rank: ``(1, ..., 1)``. No error is NaN."""
     shape = (1,) * errors.ndim
     if not errors.size:
         return lax.full(shape, 0, errors.dtype)
-    word = jnp.dtype(f"int{8 * errors.dtype.itemsize}")
-    bits = lax.bitcast_convert_type(errors, word)
+    return lax.reshape(extremes(errors, tuple(range(errors.ndim)))[0], shape)
+
+
+def extremes(sizes: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """The largest and the smallest of numbers without sign along axes; NaN counts as the largest.
+
+    Bits of non-negative floats, read as integers, are in the order of the floats, and XLA:CPU takes their extremes in
+    the loop that makes them; a maximum of floats it hands to a library, for which they are stored. With one result it
+    would take a maximum of integers in two steps, storing them as well; with two, it does not.
+    """
+    word = jnp.dtype(f"int{8 * sizes.dtype.itemsize}")
+    bits = lax.bitcast_convert_type(sizes, word)
     ends = np.zeros((), word), np.asarray(np.iinfo(word).max, word)
     both = lambda x, y: (lax.max(x[0], y[0]), lax.min(x[1], y[1]))  # noqa: E731
-    most, least = lax.reduce((bits, bits), ends, both, tuple(range(errors.ndim)))
-    return lax.reshape(lax.bitcast_convert_type(lax.max(most, least), errors.dtype), shape)
+    most, least = lax.reduce((bits, bits), ends, both, axes)
+    # What nothing reads would be left out, and the other one taken in two steps.
+    most, least = lax.max(most, least), lax.min(most, least)
+    return lax.bitcast_convert_type(most, sizes.dtype), lax.bitcast_convert_type(least, sizes.dtype)
 
 
 def computed_once(bound: Any) -> Any:
