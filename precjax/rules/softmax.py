@@ -35,6 +35,7 @@ from precjax._rounding import (
     never_nan,
     plus,
     ratio,
+    stored,
     times,
     where,
 )
@@ -67,7 +68,7 @@ class Terms(NamedTuple):
 
     def sum(self, v: Any) -> Any:
         """Over the axes of the softmax, in the place of every term."""
-        return self.spread(lax.reduce_sum(v, self.pattern.axes))
+        return self.spread(stored(lax.reduce_sum(stored(v), self.pattern.axes)))
 
     def range(self, value: Any, radius: Any) -> Any:
         """Upper bound of the largest less the smallest of all values within a radius."""
