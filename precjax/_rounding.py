@@ -228,7 +228,7 @@ def largest(errors: Any) -> Any:
 
 
 def extremes(sizes: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """The largest and the smallest of numbers without sign along axes; NaN counts as the largest.
+    """The largest and the smallest of numbers that are not negative along axes; NaN may count as either.
 
     Bits of non-negative floats, read as integers, are in the order of the floats, and XLA:CPU takes their extremes in
     the loop that makes them; a maximum of floats it hands to a library, for which they are stored. With one result it

@@ -43,6 +43,7 @@ class Softmax(NamedTuple):
         axes: of the sum.
         formats: every format that the terms and the sum pass through.
         casts: how often they are cast.
+        own_maximum: whether max(x) is that of x as it is, not of a cast of it.
     """
 
     terms: Annotated
@@ -52,6 +53,7 @@ class Softmax(NamedTuple):
     axes: tuple[int, ...]
     formats: frozenset[Any]
     casts: int
+    own_maximum: bool
 
     @property
     def count(self) -> int:
@@ -108,7 +110,14 @@ def _softmax(terms: list[Annotated], total: list[Annotated], axes: tuple[int, ..
     passed = [*terms, *summands, *total]
     formats = frozenset(np.dtype(dtype_of(x.value)) for x in (*passed, exponent))
     casts = sum(map(is_cast, passed))
-    return Softmax(exponential, exponent, shift.operand, total[-1], axes, formats, casts)
+    own_maximum = _own_maximum(exponent, shift.operand)
+    return Softmax(exponential, exponent, shift.operand, total[-1], axes, formats, casts, own_maximum)
+
+
+def _own_maximum(exponent: Annotated, x: Annotated) -> bool:
+    """Whether x - max(x) subtracts the maximum of these very numbers, not of others that they are casts of."""
+    source = chain_of(exponent.origin.operands[1], before_move)[-1].origin.operands[0]
+    return source is x or not (is_cast(source) or is_cast(x))
 
 
 def _exponent(terms: Annotated) -> tuple[Annotated, Shifted] | None:

@@ -14,7 +14,7 @@ def terms(x: np.ndarray, error: np.ndarray, settled: bool) -> Terms:
     known = Known(settled=settled)
     shifted = Annotated(x - x.max(-1, keepdims=True), np.zeros_like(x), known)
     operand = Annotated(x, error, known)
-    pattern = Softmax(shifted, shifted, operand, operand, (x.ndim - 1,), frozenset(), 0)
+    pattern = Softmax(shifted, shifted, operand, operand, (x.ndim - 1,), frozenset(), 0, True)
     return Terms(*(Ball(a, np.dtype("float32")) for a in (operand, shifted)), None, 2.0**-24, 0.0, pattern)
 
 

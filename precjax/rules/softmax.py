@@ -84,6 +84,8 @@ class Terms(NamedTuple):
         x_j - max(x) <= x_j - x_k for all k, and one where that is least says it for all: no error of a maximum, which
         other numbers may win, is wanted.
         """
+        if not self.pattern.own_maximum:
+            return self.s.high
         size, reach, eps = self.s.size, self.x.reach, 8 * self.s.eps
         _, gap = extremes(plus(times(size, 1 + 2 * self.u), reach), self.pattern.axes)
         radius = plus(times(plus(reach, self.spread(gap)), 1 + eps), 2 * format_of(self.s.dtype).smallest_normal)
