@@ -11,7 +11,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Coarse
-from precjax._interpreter import control, flatten, interpret, signature, transform, unflatten
+from precjax._interpreter import control, flatten, interpret, run, signature, transform, unflatten
 from precjax._rerolled import PRODUCTS, within
 from precjax._rounding import enlarged, is_inexact
 from precjax.rules.control_flow import compact, is_plain, like
@@ -75,12 +75,11 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     slices = [_slice(x) for x in xs]
     transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
     kept, made = [signature(x) for x in carry], []
-    function = compat.as_function(transformed.jaxpr)
     slice_signatures = [signature(x) for x in slices]
 
     def body(state: list[Any], leaves: list[Any]) -> Any:
         turned = map(model.unpacked, unflatten(kept, state) + unflatten(slice_signatures, leaves))
-        results = unflatten(transformed.outputs, function(*flatten([*consts, *turned])))
+        results = run(transformed, [*consts, *turned])
         stacked = [model.packed(model.stacked(x)) for x in results[carry_count:]]
         made[:] = map(signature, stacked)
         return flatten(list(map(model.packed, _carried(model, results[:carry_count], carry)))), flatten(stacked)
@@ -118,7 +117,6 @@ def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     test_consts, body_consts, carry = operands[: split[0]], operands[split[0] : split[1]], operands[split[1] :]
     transformed, carry = _loop_invariant(model, params["body_jaxpr"], body_consts, carry, [])
     kept = [signature(x) for x in carry]
-    function = compat.as_function(transformed.jaxpr)
 
     def tested(state: list[Any]) -> list[Any]:
         """[the test] or [the test, its doubt]."""
@@ -128,7 +126,7 @@ def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 
     def body(loop: Any) -> Any:
         state, test, *doubted = loop
-        results = unflatten(transformed.outputs, function(*flatten([*body_consts, *unflatten(kept, state)])))
+        results = run(transformed, [*body_consts, *unflatten(kept, state)])
         following = flatten(_carried(model, results, carry))
         if test.ndim:
             following = [_lanes(test, new, old) for new, old in zip(following, state, strict=True)]
