@@ -67,7 +67,10 @@ class Terms(NamedTuple):
         return self.s.linear or self.x.linear
 
     def sum(self, v: Any) -> Any:
-        """Over the axes of the softmax, in the place of every term."""
+        """Over the axes of the softmax, in the place of every term.
+
+        Stored after it, too: XLA:CPU's library would take in what is made of the sum in every place.
+        """
         return self.spread(stored(lax.reduce_sum(stored(v), self.pattern.axes)))
 
     def range(self, value: Any, radius: Any) -> Any:
