@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import programs
 import pytest
+import zoo
 from cases import Draw, Drawn, errors_of
 from jax import lax
 
@@ -22,6 +23,7 @@ from precjax.testing import Undecidable, assert_encloses, exact
 
 RANDOM = np.random.default_rng(0)
 X = np.float32([1.0, -2.0, 0.3])
+PAIRS = Certified(reference="pairs")
 
 
 def normal(*shape, dtype=np.float32):
@@ -59,12 +61,22 @@ def turns():
 
 @pytest.mark.parametrize(("number", "dtype"), list(turns()))
 def test_rows(number, dtype, record_property):
-    cases = GROUPS[number]
+    assert_certified(GROUPS[number], dtype, "certified", record_property)
 
+
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [(2, "float32"), (5, "bfloat16"), *(pytest.param(n, "float32", marks=pytest.mark.long) for n in range(len(GROUPS)) if n != 2)],
+)
+def test_rows_in_pairs(number, dtype, record_property):
+    assert_certified(GROUPS[number], dtype, PAIRS, record_property)
+
+
+def assert_certified(cases, dtype, model, record_property):
     def f(arguments):
         return [case.f(*args) for case, args in zip(cases, arguments, strict=True)]
 
-    tracked = track(f, model="certified")
+    tracked = track(f, model=model)
     for draw, (hardness, pattern) in enumerate(DRAWS):
         arguments = [drawn(case, dtype, hardness, pattern, draw) for case in cases]
         values = jax.tree.map(value_of, arguments, is_leaf=is_ball)
@@ -111,8 +123,12 @@ def corner(x, random):
                          + int(end) * precjax.testing.fmpq(*float(e).as_integer_ratio()), 3, 1)(*wide, ends)  # fmt: skip
 
 
-@pytest.mark.parametrize(("seed", "dtype"), [(0, "float32"), (1, "bfloat16"), (2, "float16"), (3, "float32")])
-def test_random_programs(seed, dtype):
+@pytest.mark.parametrize(
+    ("seed", "dtype", "model"),
+    [(0, "float32", "certified"), (1, "bfloat16", "certified"), (2, "float16", "certified"), (3, "float32", "certified"),
+     (4, "float32", PAIRS), pytest.param(5, "bfloat16", PAIRS, marks=pytest.mark.long)],
+)  # fmt: skip
+def test_random_programs(seed, dtype, model):
     """Eager, and as one program with the plain one."""
     random = np.random.default_rng(seed)
     names = programs.step_names()
@@ -122,7 +138,7 @@ def test_random_programs(seed, dtype):
     def f(*arrays):
         return tuple(programs.run(steps, arrays, dtype)[-4:])
 
-    tracked = track(f, model="certified")
+    tracked = track(f, model=model)
     out = tracked(*arrays)
     assert_is_plain(f, out, *arrays)
     try:
@@ -163,6 +179,8 @@ WAYS = {
     "vmap of jit of track": lambda f, a, b: first(jax.vmap(jax.jit(track(f, model="certified")), (None, 0))(a, doubled(b))),
     "track of vmap": lambda f, a, b: first(track(jax.vmap(f, (None, 0)), model="certified")(a, doubled(b))),
     "normwise": lambda f, a, b: track(f, model=Certified(contraction="normwise"))(a, b),
+    "in pairs": lambda f, a, b: track(f, model=PAIRS)(a, b),
+    "vmap of track in pairs": lambda f, a, b: first(jax.vmap(track(f, model=PAIRS), (None, 0))(a, doubled(b))),
 }
 
 
@@ -198,6 +216,17 @@ def test_gradients():
     through = jax.jit(jax.grad(lambda w: track(mlp, model="certified")(w, BATCH).value))(MLP)
     for left, right in zip(through, gradient(MLP, BATCH), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_through_many_layers():
+    """Bounded in float64, the reference is worth nothing; in pairs it certifies every parameter's gradient."""
+    network = zoo.mlp(14, width=32, batch=2)
+    f, args = network.gradients, (network.parameters, network.inputs)
+    assert max(row.ratio for row in zoo.judged(track(f, model="certified"), f, *args)) > 100
+    out = track(f, model=PAIRS)(*args)
+    assert_is_plain(f, out, *args)
+    tightness = assert_encloses(tuple(out), exact(f, *args))
+    assert np.median(tightness[np.isfinite(tightness)]) < 1.01
 
 
 def test_each_run_takes_its_own_branch():

@@ -8,7 +8,7 @@ import optax
 import pytest
 from jax import lax
 
-from precjax import Shadow, Tracked, track
+from precjax import MissingRuleError, Shadow, Tracked, track
 
 RANDOM = np.random.default_rng(1)
 X = np.float32([1.0, -2.0, 0.3])
@@ -205,6 +205,21 @@ def test_each_run_takes_its_own_branch():
     np.testing.assert_array_equal(error, [10, 8])
 
 
+def test_pairs_see_what_float64_loses():
+    def g(a, x):
+        return (a + x) - a
+
+    arguments = np.float32([2.0**60, 2.0**30]), np.float32(1 / 3)
+    _, of_float64 = track(g, model="shadow")(*arguments)
+    in_pairs = Shadow(reference="pairs")
+    value, error = track(g, model=in_pairs)(*arguments)
+    np.testing.assert_array_equal(value, 0)
+    np.testing.assert_allclose(of_float64, [0, -1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(error, [-1 / 3, -1 / 3], rtol=1e-6)
+    with pytest.raises(MissingRuleError, match="schur.*reference='wider'"):
+        track(jax.scipy.linalg.schur, model=in_pairs)(W)
+
+
 def test_nan_and_infinity():
     x, y = np.float32([-1, 0, np.inf, np.nan, 60]), np.float32(1e30)
     _, (of_log, of_exp, of_large) = track(lambda x, y: (jnp.log(x), jnp.exp(2 * x), x * y * y), model="shadow")(x, y)
@@ -297,6 +312,7 @@ def test_a_signed_error_of_an_argument():
 # --------------------------------------------------------------------------------------------------------------- refusals
 
 BAD = {
+    "reference": (lambda: Shadow(reference="float64"), "reference='float64'.*'wider', 'pairs'"),
     "strict": (lambda: Shadow(strict=True), "strict=True.*Certified"),
     "strict in track": (lambda: track(jnp.sin, model="shadow", strict=True), "strict=True.*Certified"),
     "NaN error": (lambda: track(jnp.sin, model="shadow")(Tracked(X, X * np.nan)), "argument.*not NaN"),

@@ -1,4 +1,4 @@
-"""`Certified` for float64 programs: references that are pairs of float64 numbers, each with a low part and a bound."""
+"""`Certified` with references in pairs of float64 numbers, each with a low part and a bound."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WIDE = np.dtype(np.float64)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CertifiedPairs(Paired, Certified):
-    """Certificates of float64 programs: every annotation holds a low part and a bound."""
+    """Certificates by pairs: every annotation holds a low part and a bound."""
 
     def enter(self, argument: Tracked) -> Annotated:
         """A ball around the value, or around the pair that an earlier step left."""

@@ -1,4 +1,4 @@
-"""References of float64 programs: pairs of float64 numbers.
+"""References in pairs of float64 numbers.
 
 The value that the interpreter carries is the high part; the annotation holds the low one, None where it is zero and
 nothing else is to be said. So control flow, which passes annotations on, need not know of pairs.
@@ -115,8 +115,9 @@ class Paired(Widened):
             return composed(eqn, operands, self.apply)
         if not primitives.supports(eqn):
             raise MissingRuleError(
-                f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}, so that a program of float64 "
-                f"has no reference there. Pass float32 arguments, or use model='certified' or model='worst_case'"
+                f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}: no reference in pairs, which "
+                f"a program of float64 needs. Pass float32 arguments, with reference='wider', or use "
+                f"model='certified' or model='worst_case'"
             )
         if name in MOVES and all(x.error is None for x in operands):
             return super()._evaluated(eqn, operands)

@@ -18,19 +18,24 @@ from precjax._rounding import as_error, dtype_of, error_dtype, is_inexact, plus,
 from precjax._widen import FROZEN, is_cast, narrow, needs_pairs, widen, widened, wider
 from precjax.models._model import ErrorModel, repeatable
 
+_REFERENCES = ("wider", "pairs")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Widened(ErrorModel, abc.ABC):
     """A model that compares a program with its reference; mixed into the model of the reference's own errors.
 
-    The values that it carries on the interpreter are float64, or pairs if the program itself computes in float64.
-    `enter`, `compare` and `result` are what `precjax._beside` needs to set the reference beside the program.
+    The values that it carries on the interpreter are float64, or pairs if these are asked for or the program itself
+    computes in float64. `enter`, `compare` and `result` are what `precjax._beside` needs to set the reference beside
+    the program.
 
     Attributes:
+        reference: "wider" or "pairs".
         device: where the reference runs: None for where the program does, a platform ("cpu") or a ``jax.Device``.
         fields: how many arrays `compare` returns.
     """
 
+    reference: str = "wider"
     device: Any = None
 
     differentiable: ClassVar[bool] = False
@@ -39,12 +44,14 @@ class Widened(ErrorModel, abc.ABC):
     def __post_init__(self) -> None:
         """Checks the options."""
         super().__post_init__()
+        if self.reference not in _REFERENCES:
+            raise ValueError(f"reference={self.reference!r}: expected one of {', '.join(map(repr, _REFERENCES))}")
         if not (self.device is None or isinstance(self.device, (str, jax.Device))):
             raise ValueError(f"device={self.device!r}: expected None, the name of a platform ('cpu'), or a jax.Device")
 
     def fit(self, jaxpr: Any) -> Widened:
-        """Pairs for a program with float64 in it."""
-        return self.paired() if needs_pairs(jaxpr) else self
+        """Pairs if they are asked for, and for a program with float64 in it."""
+        return self.paired() if self.reference == "pairs" or needs_pairs(jaxpr) else self
 
     @abc.abstractmethod
     def paired(self) -> Widened:

@@ -31,6 +31,8 @@ class Shadow(Widened, Bare):
     accurate to the rounding of the reference, and no rule is needed.
 
     Args:
+        reference: "wider": float64 for programs of formats up to float32, pairs for programs with float64. "pairs":
+            pairs for every program, some ten times as slow: where so much cancels that float64 loses the error, too.
         correct: return the corrected value, value - error rounded to the value's format, in place of the value (the
             CENA method); the error is then what is left.
         device: where the reference runs: None for where the program does, a platform ("cpu") or a ``jax.Device``. Such
@@ -70,7 +72,7 @@ class Shadow(Widened, Bare):
             raise ValueError("Shadow(strict=True): an observed error is never inf for want of proof; use Certified")
 
     def paired(self) -> _PairedShadow:
-        """The model for float64 programs."""
+        """The model whose references are pairs."""
         return _PairedShadow(**vars(self))
 
     def enter(self, argument: Tracked) -> Annotated:
@@ -95,7 +97,7 @@ class Shadow(Widened, Bare):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _PairedShadow(Paired, Shadow):
-    """A shadow of float64 programs."""
+    """A shadow whose reference is in pairs."""
 
     def enter(self, argument: Tracked) -> Annotated:
         """value - error, without rounding."""

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.bench
 MODELS = {
     "worst_case": precjax.WorstCase(contraction="normwise"),
     "certified": precjax.Certified(),
+    "certified, pairs": precjax.Certified(reference="pairs"),
     "probabilistic": precjax.Probabilistic(),
     "prob. normwise": precjax.Probabilistic(contraction="normwise"),
     "probes": precjax.Probabilistic(probes=4),
