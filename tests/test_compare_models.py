@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from precjax import Stochastic, compare_models, track
+from precjax import Certified, Stochastic, compare_models, track
 
 X = np.float32([1.0, -2.0, 0.3])
 
@@ -19,6 +19,15 @@ def test_comparison():
     assert rows["stochastic"]["observed"] == np.sqrt(np.mean(np.square(seen)))
     assert 15 < rows["worst_case"]["exact_bits"] <= rows["certified"]["exact_bits"] <= 24
     assert len(str(table).splitlines()) == 11 and "worst_case" in str(table)
+
+
+def test_advice():
+    """Where float64 is at its end, pairs are not; and they are not praised where they are of no use."""
+    f = lambda x: (1e10 + x) - 1e10  # noqa: E731
+    table = compare_models(f, models=["certified", Certified(reference="pairs")])(jnp.float32(1e-9))
+    assert table.rows[0]["ratio"] > 2 > table.rows[1]["ratio"] and table.rows[1]["advice"] is None
+    assert str(table).splitlines()[-1].startswith("certified: most") and "advice" in table.rows[0]
+    assert compare_models(jnp.sin, models=["certified"])(X).rows[0]["advice"] is None
 
 
 def test_a_model_that_refuses():

@@ -14,10 +14,13 @@ import numpy as np
 from precjax._tracked import Tracked, values_of
 from precjax._transform import track
 from precjax.analysis._table import number, table
-from precjax.models import ErrorModel, resolve
+from precjax.models import Certified, ErrorModel, resolve
 from precjax.platforms import UnknownPlatformError
 from precjax.rules.control_flow import is_plain
 
+_PAIRS = (
+    "certified: most of the bound is that of the reference itself; Certified(reference='pairs') has a finer reference"
+)
 _MODELS = ("shadow", "stochastic", "probabilistic", "certified", "worst_case")
 # What a model that cannot take a program raises; whatever f itself raises came out before.
 _REFUSALS = (NotImplementedError, ValueError, UnknownPlatformError)
@@ -31,16 +34,18 @@ class ModelComparison:
         rows: one dict per output leaf and model: ``output`` (path of the leaf), ``value`` (root mean square of its
             numbers), ``observed`` (root mean square of Shadow's error; None if there is none), ``model``, ``error``
             (root mean square of the model's), ``ratio`` (error / observed), ``exact_bits`` (their median), ``refused``
-            (the model's reason, or None; the numbers are None if it refused).
+            (the model's reason, or None; the numbers are None if it refused), ``advice`` (what would say more, or
+            None).
     """
 
     rows: list[dict[str, Any]]
 
     def __str__(self) -> str:
-        """A table, the models of each output below one another."""
+        """A table, the models of each output below one another, and what to do about them."""
         cells = [("output", "value", "observed", "model", "error", "error/observed", "exact bits")]
         cells += [_cells(row, previous) for previous, row in zip([None, *self.rows], self.rows, strict=False)]
-        return table(cells, left=(0, 3))
+        advice = dict.fromkeys(row["advice"] for row in self.rows if row["advice"] is not None)
+        return "\n".join([table(cells, left=(0, 3)), *advice])
 
 
 def _cells(row: dict[str, Any], previous: dict[str, Any] | None) -> tuple[str, ...]:
@@ -87,7 +92,7 @@ def compare_models(
         values = values_of((args, kwargs))
         jax.eval_shape(lambda: f(*values[0], **values[1]))
         observed = _tracked(f, resolve("shadow"), args, kwargs)
-        tables = [(name, _tracked(f, model, args, kwargs)) for name, model in named]
+        tables = [(name, model, _tracked(f, model, args, kwargs)) for name, model in named]
         if isinstance(observed, str):
             plain = jax.jit(f)(*values[0], **values[1])
             return ModelComparison(_rows(plain, None, tables))
@@ -104,23 +109,30 @@ def _tracked(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -
         return str(refusal)
 
 
-def _rows(values: Any, observed: Any, tables: Sequence[tuple[str, Tracked | str]]) -> list[dict[str, Any]]:
+def _rows(values: Any, observed: Any, tables: Sequence[tuple[str, Any, Tracked | str]]) -> list[dict[str, Any]]:
     rows = []
     for index, (path, value) in enumerate(jax.tree_util.tree_leaves_with_path(values)):
         if not is_plain(value):
             continue
         seen = None if observed is None else _size(jax.tree.leaves(observed)[index])
         leaf = {"output": jax.tree_util.keystr(path) or "result", "value": _size(value), "observed": seen}
-        rows += [leaf | {"model": name} | _judged(out, index, seen) for name, out in tables]
+        rows += [leaf | {"model": name} | _judged(model, out, index, seen) for name, model, out in tables]
     return rows
 
 
-def _judged(out: Tracked | str, index: int, observed: float | None) -> dict[str, Any]:
+def _judged(model: ErrorModel, out: Tracked | str, index: int, observed: float | None) -> dict[str, Any]:
     if isinstance(out, str):
-        return {"error": None, "ratio": None, "exact_bits": None, "refused": out}
-    error = _size(jax.tree.leaves(out.error)[index])
-    bits = float(np.median(jax.tree.leaves(out.exact_bits)[index]))
-    return {"error": error, "ratio": _ratio(error, observed), "exact_bits": bits, "refused": None}
+        return {"error": None, "ratio": None, "exact_bits": None, "refused": out, "advice": None}
+    errors = jax.tree.leaves(out.error)[index]
+    error, bits = _size(errors), float(np.median(jax.tree.leaves(out.exact_bits)[index]))
+    ratio = _ratio(error, observed)
+    advice = _PAIRS if _coarse(model, errors) and ratio is not None and ratio > 2 else None
+    return {"error": error, "ratio": ratio, "exact_bits": bits, "refused": None, "advice": advice}
+
+
+def _coarse(model: ErrorModel, errors: Any) -> bool:
+    """Whether there is a finer reference: programs of float64, whose errors are float64, have it already."""
+    return isinstance(model, Certified) and model.reference == "wider" and errors.dtype == np.float32
 
 
 def _ratio(error: float, observed: float | None) -> float | None:
