@@ -17,7 +17,7 @@ from jax import lax
 
 import precjax
 from precjax import _jax_compat as compat
-from precjax import _masks, _softmax_patterns
+from precjax import _masks, _softmax_gradient_patterns, _softmax_patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
 from precjax._interpreter import _TRANSFORMED
@@ -213,7 +213,7 @@ FAULTS = {
     "large whole numbers taken as exact": Fault((arithmetic, "exact_sum"), lambda a, b, out, error: error * 0 if is_whole(a.operand) else error, ("sum of counts",)),
     "patterns: masks taken for each other": Fault((_masks, "alike"), lambda x, y: True, ("exponentials of two masks",)),
     "patterns: terms of another mask": Fault((_softmax_patterns, "alike"), lambda x, y: True, ("log of a sum of two masks",)),
-    "patterns: the mask of a gradient taken for one of its sum": Fault((_softmax_patterns, "_summands"), lambda terms, total, mask: [terms], ("exponentials of a mask and none",)),
+    "patterns: the mask of a gradient taken for one of its sum": Fault((_softmax_gradient_patterns, "_summands"), lambda terms, total, mask: [terms], ("exponentials of a mask and none",)),
     "patterns: the mean of cotangents does not move": Fault((softmax_gradient, "_moved"), no_mean, ("gradient of softmax", "gradient of softmax squared")),
     "pivots taken as certain": Fault((elimination, "_certain_pivots"), lambda smaller, exact: jnp.full(smaller.shape[:-2], smaller.shape[-1]), ("lu",)),
     "order of rows after a pivot in doubt taken as certain": Fault((elimination, "highest"), lambda x, axis: jnp.zeros_like(x[..., :1, :]), ("lu with a pivot in doubt",)),

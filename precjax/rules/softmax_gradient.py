@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from precjax import _softmax_patterns as patterns
+from precjax import _softmax_gradient_patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._rounding import format_of, minimum, plus, times
