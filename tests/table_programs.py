@@ -84,9 +84,9 @@ def whole(steps, arguments):
     return [precjax.Tracked(*pair) for pair in zip(*tracked, strict=True)]
 
 
-def chained(steps, arguments):
+def chained(steps, arguments, model="worst_case"):
     """The tracked results of every step, each tracked by itself."""
-    return _run(steps, arguments, lambda f, *args: _tracked(f)(*args), _resized, _widened)
+    return _run(steps, arguments, lambda f, *args: _tracked(f, model=model)(*args), _resized, _widened)
 
 
 _tracked = functools.cache(precjax.track)

@@ -5,6 +5,7 @@ further runs many times faster.
 """
 
 import collections
+import functools
 import os
 
 import hypothesis
@@ -17,6 +18,7 @@ import test_rules
 from flint import acb, arb
 from hypothesis import strategies as st
 
+import precjax
 from precjax.testing import Undecidable, _sample, assert_encloses, exact
 
 MANY, WHOLE = int(os.environ.get("PRECJAX_PROGRAMS", "10000")), int(os.environ.get("PRECJAX_WHOLE_PROGRAMS", "1000"))
@@ -109,6 +111,13 @@ def test_some_programs(record_property):
 @pytest.mark.long
 def test_many_programs(record_property):
     run_programs(MANY, programs(ROWS, 8), table_programs.chained, record_property)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("reference", ["wider", "pairs"])
+def test_certified_programs(reference, record_property):
+    way = functools.partial(table_programs.chained, model=precjax.Certified(reference=reference))
+    run_programs(WHOLE, programs(ROWS, 5), way, record_property)
 
 
 @pytest.mark.long
