@@ -58,10 +58,10 @@ class Certified(Widened, WorstCase):
     Guarantee:
         |value - exact| <= error for every exact input within its own error, on a platform with a table of ulps for
         float64. Called with arrays, the value is that of ``jax.jit(f)``, bit for bit. NaN has error inf. Frozen bits
-        are those of the reference, rounded to the program's format. In a float64 program, what has no arithmetic of
-        pairs (`eig`, elementary functions and the order of complex numbers, sines beyond 2**30) is done in float64 in
-        the reference too: still a bound, but as large as there. Incomplete gamma and beta functions have a bound for
-        the parameters for which they have one in float64.
+        are those of the reference, rounded to the program's format. In pairs, what has no arithmetic of pairs
+        (elementary functions and the order of complex numbers, sines beyond 2**30, eigenvectors whose eigenvalues are
+        one to float64) is done in float64: still a bound, but as large as there. Incomplete gamma and beta functions
+        have a bound for the parameters for which they have one in float64.
 
     Raises:
         ValueError: if an option is unknown; when called, if a device is given and the call is traced.

@@ -49,8 +49,8 @@ class Shadow(Widened, Bare):
 
     Raises:
         ValueError: if strict is set; when called, if an argument with an error is complex.
-        MissingRuleError: when called, if a float64 program uses a primitive without arithmetic of pairs (eigenvalues
-            of general matrices).
+        MissingRuleError: when called, if the reference is in pairs and a primitive has no arithmetic of pairs
+            (``schur``, ``hessenberg``).
 
     Example:
         >>> import jax.numpy as jnp, precjax
