@@ -23,8 +23,13 @@ def test_comparison():
 
 def test_advice():
     """Where float64 is at its end, pairs are not; and they are not praised where they are of no use."""
-    f = lambda x: (1e10 + x) - 1e10  # noqa: E731
-    table = compare_models(f, models=["certified", Certified(reference="pairs")])(jnp.float32(1e-9))
+
+    def f(x, large):
+        for _ in range(8):
+            x = (large + x) - large
+        return x
+
+    table = compare_models(f, models=["certified", Certified(reference="pairs")])(jnp.float32(4e-6), jnp.float32(1e10))
     assert table.rows[0]["ratio"] > 2 > table.rows[1]["ratio"] and table.rows[1]["advice"] is None
     assert str(table).splitlines()[-1].startswith("certified: most") and "advice" in table.rows[0]
     assert compare_models(jnp.sin, models=["certified"])(X).rows[0]["advice"] is None
