@@ -33,6 +33,9 @@ def test_advice():
     assert table.rows[0]["ratio"] > 2 > table.rows[1]["ratio"] and table.rows[1]["advice"] is None
     assert str(table).splitlines()[-1].startswith("certified: most") and "advice" in table.rows[0]
     assert compare_models(jnp.sin, models=["certified"])(X).rows[0]["advice"] is None
+    with jax.enable_x64(True):
+        (row,) = compare_models(lambda *x: f(*x).astype(np.float32), models=["certified"])(np.float64(1e-3), np.float64(1e28)).rows
+        assert row["ratio"] > 2 and row["advice"] is None
 
 
 def test_a_model_that_refuses():

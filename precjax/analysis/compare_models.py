@@ -15,13 +15,14 @@ from precjax._tracked import Tracked, values_of
 from precjax._transform import track
 from precjax.analysis._table import number, table
 from precjax.models import Certified, ErrorModel, resolve
+from precjax.models._paired import Paired
 from precjax.platforms import UnknownPlatformError
 from precjax.rules.control_flow import is_plain
 
+_MODELS = ("shadow", "stochastic", "probabilistic", "certified", "worst_case")
 _PAIRS = (
     "certified: most of the bound is that of the reference itself; Certified(reference='pairs') has a finer reference"
 )
-_MODELS = ("shadow", "stochastic", "probabilistic", "certified", "worst_case")
 # What a model that cannot take a program raises; whatever f itself raises came out before.
 _REFUSALS = (NotImplementedError, ValueError, UnknownPlatformError)
 
@@ -90,13 +91,13 @@ def compare_models(
     @functools.wraps(f)
     def compared(*args: Any, **kwargs: Any) -> ModelComparison:
         values = values_of((args, kwargs))
-        jax.eval_shape(lambda: f(*values[0], **values[1]))
+        program = jax.make_jaxpr(lambda a, k: f(*a, **k))(*values)
         observed = _tracked(f, resolve("shadow"), args, kwargs)
-        tables = [(name, model, _tracked(f, model, args, kwargs)) for name, model in named]
+        tables = [(name, _tracked(f, model, args, kwargs)) for name, model in named]
         if isinstance(observed, str):
-            plain = jax.jit(f)(*values[0], **values[1])
-            return ModelComparison(_rows(plain, None, tables))
-        return ModelComparison(_rows(observed.value, observed.error, tables))
+            observed = Tracked(jax.jit(f)(*values[0], **values[1]), None)
+        coarse = {name for name, model in named if _has_finer_reference(model, program)}
+        return ModelComparison([_advised(row, coarse) for row in _rows(*observed, tables)])
 
     return compared
 
@@ -109,30 +110,34 @@ def _tracked(f: Callable[..., Any], model: ErrorModel, args: Any, kwargs: Any) -
         return str(refusal)
 
 
-def _rows(values: Any, observed: Any, tables: Sequence[tuple[str, Any, Tracked | str]]) -> list[dict[str, Any]]:
+def _has_finer_reference(model: ErrorModel, program: Any) -> bool:
+    """Whether there is one: of a program of float64, pairs are the reference already."""
+    return isinstance(model, Certified) and not isinstance(model.fit(program), Paired)
+
+
+def _advised(row: dict[str, Any], coarse: set[str]) -> dict[str, Any]:
+    """With advice where most of a bound is that of its reference."""
+    large = row["ratio"] is not None and row["ratio"] > 2
+    return row | {"advice": _PAIRS if large and row["model"] in coarse else None}
+
+
+def _rows(values: Any, observed: Any, tables: Sequence[tuple[str, Tracked | str]]) -> list[dict[str, Any]]:
     rows = []
     for index, (path, value) in enumerate(jax.tree_util.tree_leaves_with_path(values)):
         if not is_plain(value):
             continue
         seen = None if observed is None else _size(jax.tree.leaves(observed)[index])
         leaf = {"output": jax.tree_util.keystr(path) or "result", "value": _size(value), "observed": seen}
-        rows += [leaf | {"model": name} | _judged(model, out, index, seen) for name, model, out in tables]
+        rows += [leaf | {"model": name} | _judged(out, index, seen) for name, out in tables]
     return rows
 
 
-def _judged(model: ErrorModel, out: Tracked | str, index: int, observed: float | None) -> dict[str, Any]:
+def _judged(out: Tracked | str, index: int, observed: float | None) -> dict[str, Any]:
     if isinstance(out, str):
-        return {"error": None, "ratio": None, "exact_bits": None, "refused": out, "advice": None}
-    errors = jax.tree.leaves(out.error)[index]
-    error, bits = _size(errors), float(np.median(jax.tree.leaves(out.exact_bits)[index]))
-    ratio = _ratio(error, observed)
-    advice = _PAIRS if _coarse(model, errors) and ratio is not None and ratio > 2 else None
-    return {"error": error, "ratio": ratio, "exact_bits": bits, "refused": None, "advice": advice}
-
-
-def _coarse(model: ErrorModel, errors: Any) -> bool:
-    """Whether there is a finer reference: programs of float64, whose errors are float64, have it already."""
-    return isinstance(model, Certified) and model.reference == "wider" and errors.dtype == np.float32
+        return {"error": None, "ratio": None, "exact_bits": None, "refused": out}
+    error = _size(jax.tree.leaves(out.error)[index])
+    bits = float(np.median(jax.tree.leaves(out.exact_bits)[index]))
+    return {"error": error, "ratio": _ratio(error, observed), "exact_bits": bits, "refused": None}
 
 
 def _ratio(error: float, observed: float | None) -> float | None:
