@@ -1,4 +1,7 @@
-"""The gradients of softmax and of the logarithm of a sum of exponentials, recognised by their equations."""
+"""The gradients of softmax and of the logarithm of a sum of exponentials, recognised by their equations.
+
+E and S are the terms and the sum of `_softmax_patterns`.
+"""
 
 from __future__ import annotations
 
