@@ -101,6 +101,11 @@ class Ball:
         """The reach over the error; 0 if exact."""
         return 0.0 if self.exact else 1.0 if self.operand.known.settled else 2.0
 
+    @property
+    def moved(self) -> float:
+        """How far from the tracked value others may be that are computed, in errors; 0 if exact or settled."""
+        return 0.0 if self.exact or self.operand.known.settled else 2.0
+
     @functools.cached_property
     def absorbed(self) -> Any:
         """The error, or the smallest normal number for an exact operand that may be subnormal."""

@@ -3,9 +3,11 @@
 Theorem (Higham section 3.5; Jeannerod and Rump 2013: n u for any order, with or without FMA): for y = sum_k a_k b_k
     over n terms,
     |computed - exact| <= sum_k (|a*| e_b + |b'| e_a) + n u sum_k |a'| |b'|,   |a*| <= |a| + e_a,  |a'| <= |a| + r_a,
-r the reach. With A = |a| + r_a, B = |b| + r_b this is at most
-    both inexact:  A (e_b + n u B) + e_a B + ...: two products, A * (e_b + n u B) + e_a * B,
-    one exact:     (e_a + n u A) * |b|: one product.
+r the reach, a multiple s e of the error. With B = |b| + r_b this is at most
+    both inexact:  |a| * (e_b + n u B) + e_a * (e_b + |b'| + s_a n u B): two products, |b'| = |b| where it is settled,
+    a exact:       |a| * (e_b + n u B): one product.
+Of a only |a| and e_a are read, arrays that are there already where a is not negative: a is such an operand (as the
+probabilities of a softmax), or else the larger one.
 Normwise, each product of non-negative matrices is bounded by Cauchy-Schwarz: sum_k x_k y_k <= |x|_2 |y|_2, so that
 norms of rows and columns, or of patches, are all that is computed: of sizes and of errors apart, since |x + y|_2 <=
 |x|_2 + |y|_2. So each is computed once, however many products read it, from arrays that are stored anyway.
@@ -22,12 +24,24 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, magnitude, plus, stored, times
+from precjax._rounding import (
+    as_error,
+    computed_once,
+    dtype_of,
+    error_dtype,
+    format_of,
+    is_constant,
+    magnitude,
+    plus,
+    stored,
+    times,
+)
 from precjax.rules.algorithms import Arithmetic, arithmetic
 
 
@@ -70,11 +84,16 @@ class Factor(NamedTuple):
         """What errors and sizes give, arrays of non-negative numbers; how they join is for the model to say."""
         parts = (
             times(self.ball.error, self.of_error) if self.of_error else None,
-            plus(jnp.asarray(times(self.ball.size, self.of_size), self.ball.dtype), self.floor)
-            if self.of_size
-            else None,
+            plus(jnp.asarray(times(self._size, self.of_size), self.ball.dtype), self.floor) if self.of_size else None,
         )
         return [part for part in parts if part is not None]
+
+    @property
+    def _size(self) -> Any:
+        """|x|: where it is not negative, x itself (or -0), which is stored already."""
+        x = self.ball.operand
+        signless = x.known.low >= 0 and not is_constant(x.value)
+        return as_error(x.value, self.ball.dtype) if signless else self.ball.size
 
     def norm(self, model: Any, of: Callable[[Any], Any], terms: int, unit: float = 1.0) -> Any:
         """Upper bound of its 2-norm, but for rounding, from that of so many terms of an array.
@@ -126,14 +145,11 @@ def bilinear_error(model: Any, operands: Sequence[Annotated], out: Any, bilinear
     lost = max(platforms.current().read_loss(out.dtype), format_of(dtype).smallest_normal)
     exact, cast = lost / rounding, bilinear.arithmetic.lost / rounding
     whole_a, whole_b = (Factor(x, x.spread, 1.0, cast + (exact if x.exact else 0.0)) for x in (a, b))
-    moved_a, moved_b = (_moved(x, rounding) for x in (whole_a, whole_b))
-    if a.exact:
-        bound = model.contract(whole_a, moved_b, bilinear)
-    elif b.exact:
-        bound = model.contract(moved_a, whole_b, bilinear)
+    if _comes_first(a, b):
+        products = _products(whole_a, whole_b, rounding)
     else:
-        both = (whole_a, moved_b), (Factor(a, 1.0), whole_b)
-        bound = model.join(*(model.contract(*factors, bilinear) for factors in both))
+        products = [(of_a, of_b) for of_b, of_a in _products(whole_b, whole_a, rounding)]
+    bound = model.join(*(model.contract(*factors, bilinear) for factors in products))
     final = times(magnitude(out, dtype), of_result) if of_result else None
     kept = bilinear.arithmetic.result
     vanished = None if kept is None else model.underflow(kept)
@@ -161,10 +177,21 @@ def roundings_of_products(
     return rounding, once_more
 
 
-def _moved(whole: Factor, rounding: float) -> Factor:
-    """The error, and the rounding of the sum on the whole: e + r (|x| + reach)."""
-    x, of_error, of_size, floor = whole
-    return Factor(x, 0.0 if x.exact else 1.0 + rounding * of_error, rounding * of_size, rounding * floor)
+def _comes_first(a: Ball, b: Ball) -> bool:
+    """Whether a is the theorem's a: an exact one, or one that is not negative, or the larger one."""
+    rank = [(x.exact, x.operand.known.low >= 0, np.size(x.operand.value)) for x in (a, b)]
+    return rank[0] >= rank[1]
+
+
+def _products(a: Factor, b: Factor, rounding: float) -> list[tuple[Factor, Factor]]:
+    """The factors of |a| (e_b + r B) and, for an inexact a, of e_a (e_b + |b'| + s_a r B)."""
+    of_error = 0.0 if b.ball.exact else 1.0 + rounding * b.of_error
+    products = [(a._replace(of_error=0.0), Factor(b.ball, of_error, rounding, rounding * b.floor))]
+    if a.ball.exact:
+        return products
+    rounded = rounding * a.of_error
+    of_error = rounded * b.of_error + (0.0 if b.ball.linear else 1.0 + b.ball.moved)
+    return [*products, (Factor(a.ball, 1.0), Factor(b.ball, of_error, 1.0 + rounded, (1.0 + rounded) * b.floor))]
 
 
 def on_platform(
