@@ -165,3 +165,21 @@ def test_errors_enclose(name):
     derivative = gradient(f, arrays)
     run = check_rule(lambda *arrays: (f(*arrays), derivative(*arrays)), *map(with_errors, arrays), modes=("jit",), points=1)
     assert np.isfinite(np.concatenate([np.ravel(e) for e in jax.tree.leaves(run.tracked.error[0])])).all()
+
+
+def test_decisions_near_zero_are_certain():
+    """0 + 1, 0 - 0 and an even number's rest are exact, so that what is decided by them is certain."""
+    zero = np.zeros(2, np.float32)
+    steps = precjax.track(lambda x: (1 - x, x - 0.0, jnp.floor(x - 3) % 2, jnp.floor(x - 4) % 2))(zero)
+    assert [e.max() for e in steps.error[:2]] == [0, 0] and steps.error[3].max() == 0
+    counts = precjax.track(stats.bernoulli.logpmf)(np.float32([0, 1]), SHARES[:2])
+    assert (counts.error < 1e-6).all()
+    gamma = precjax.track(special.gamma)(np.float32([-0.5, -1.1, -1.7, -3.5, -4.5]))
+    assert (gamma.error < 1e-4 * np.abs(gamma.value)).all()
+
+
+def test_rests_of_divisions_that_may_underflow():
+    """Flushed, or of a subnormal that is read as 0."""
+    tiny = np.finfo(np.float32).tiny
+    x = np.float32([1.5 * tiny, tiny / 2, 3.0, 2**25 * tiny, 0, 5.5])
+    check_rule(jax.lax.rem, x, np.float32([tiny, 2.0, 2 * tiny, 3 * tiny, tiny / 4, 2.0]))

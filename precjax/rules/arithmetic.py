@@ -23,7 +23,7 @@ from jax import lax
 from precjax import _patterns as patterns
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._ball import Ball, subnormal
+from precjax._ball import Ball, read_error, subnormal
 from precjax._facts import is_power_of_two
 from precjax._registry import rule
 from precjax._rounding import (
@@ -140,20 +140,27 @@ def _full(x: Any, out: Any, dtype: Any = None) -> Any:
 
 
 def two_sum_error(a: Ball, b: Ball, out: Any, sign: int) -> Any:
-    """|out - (a + sign b)|: Knuth's TwoSum (Higham, section 4.3), exact but for underflow.
-
-    Multiples of 2 smallest normals stay multiples of them: no underflow where both operands are beyond 2**p smallest
-    normals.
-    """
+    """|out - (a + sign b)|: Knuth's TwoSum (Higham, section 4.3), exact but for underflow."""
     fmt = format_of(out.dtype)
     x, y = _full(a.value, out, out.dtype), _full(times(b.value, sign), out, out.dtype)
     # XLA would simplify (c - y) - c.
     out = opaque(out)
     rest = opaque(lax.sub(out, x))
     residual = lax.abs(lax.add(lax.sub(x, lax.sub(out, rest)), lax.sub(y, rest)))
-    safe = fmt.smallest_normal * 2.0**fmt.digits
-    tiny = lax.lt(lax.min(lax.abs(x), lax.abs(y)), jnp.asarray(safe, out.dtype))
-    return plus(residual, where(tiny, 4 * fmt.smallest_normal, _zero(out)))
+    return plus(residual, where(_may_underflow(x, y), 4 * fmt.smallest_normal, _zero(out)))
+
+
+def _may_underflow(x: Any, y: Any) -> Any:
+    """Where a difference or a remainder of two floats may be subnormal, or be taken of a subnormal.
+
+    Both operands are multiples of 2 smallest normals, and so are the others, where both are beyond 2**p smallest
+    normals, or one of them is 0 and the other not subnormal.
+    """
+    fmt = format_of(x.dtype)
+    smaller = lax.min(lax.abs(x), lax.abs(y))
+    small = lax.lt(smaller, lax.full_like(smaller, fmt.smallest_normal * 2.0**fmt.digits))
+    not_zero = lax.bitwise_or(lax.ne(smaller, lax.full_like(smaller, 0)), lax.bitwise_or(subnormal(x), subnormal(y)))
+    return lax.bitwise_and(small, not_zero)
 
 
 def _zero(out: Any) -> Any:
@@ -268,11 +275,15 @@ def rem(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
     size = lax.abs(out).astype(a.dtype)
     divisor = _full(b.size, out, a.dtype)
     turns = plus(ratio(_full(a.size, out, a.dtype), divisor), 1.0)
-    moved = plus(a.absorbed, times(turns, b.absorbed))
+    moved = plus(read_error(a), times(turns, read_error(b)))
     if moved is None:
         return [None]
+    exact = lax.bitwise_and(equal(_full(moved, out), 0.0), less(size, np.inf))
+    exact = lax.bitwise_and(
+        exact, lax.bitwise_not(_may_underflow(*(_full(x.operand.value, out, out.dtype) for x in (a, b))))
+    )
     moved = enlarged(moved, 8, a.dtype)
     margin = times(plus(moved, times(divisor, 8 * a.eps)), 2.0)
     decided = lax.bitwise_and(lax.gt(size, _full(margin, out, a.dtype)), lax.gt(lax.sub(divisor, size), margin))
     wide = plus(divisor, size, b.reach)
-    return [model.total(out, where(decided, moved, wide), ulps=0)]
+    return [where(exact, 0.0, model.total(out, where(decided, moved, wide), ulps=0))]
