@@ -19,6 +19,7 @@ from precjax._ball import Ball, subnormal
 from precjax._binding import bind
 from precjax._devices import same_type, whole
 from precjax._facts import folded
+from precjax._places import line_of
 from precjax._registry import PARTS, MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
     as_error,
@@ -138,8 +139,12 @@ class RuleModel(ErrorModel):
         return Annotated(value, error, Known(settled=True, masked=True))
 
     def error(self, x: Annotated) -> Any:
-        """Upper bound of |value - exact|."""
-        return _no_error(x.value) if x.error is None else never_nan(x.error)
+        """Upper bound of |value - exact|; inf where the value is NaN, even one that the program says."""
+        bound = _no_error(x.value) if x.error is None else never_nan(x.error)
+        if not is_inexact(dtype_of(x.value)):
+            return bound
+        value = whole(jnp.asarray(x.value))
+        return where(lax.eq(value, value), bound, np.inf)
 
     def explicit(self, x: Annotated) -> Annotated:
         """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
@@ -265,7 +270,7 @@ def missing_rule(eqn: Any, reason: str | None = None) -> MissingRuleError:
     reason = reason or reason_against(eqn)
     because = f": {reason}" if reason else ""
     return MissingRuleError(
-        f"no error rule for primitive {name!r}{kind}, used at {compat.source_line(eqn)}{because}. Supply one with "
+        f"no error rule for primitive {name!r}{kind}, used at {line_of(eqn)}{because}. Supply one with "
         f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
         f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
     )
