@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._places import full_stack, place_of
 from precjax._rounding import dtype_of
 from precjax._tracked import Tracked
 
@@ -168,50 +167,9 @@ def check_hooks(hooks: Any) -> tuple[Hook, ...]:
 
 def site_of(eqn: Any) -> Site:
     """Where an equation stands; inside the context of its source."""
-    line, function = _CALLED_AT.get() or compat.source_place(eqn) or ("(inside a library)", "")
-    stack = _full_stack()
+    place, stack = place_of(eqn), full_stack()
+    line, function = (place.line, place.function) if place else ("(inside a library)", "")
     return Site(eqn.primitive.name, line, function, _path(stack), "transpose(" in stack)
-
-
-# The place that the equations of a library's function belong to: that of the call.
-_CALLED_AT: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("_CALLED_AT", default=None)
-
-
-@contextlib.contextmanager
-def called_at(model: Any, eqn: Any) -> Iterator[None]:
-    """What is interpreted inside belongs to the place of this equation, if it calls a library's function."""
-    place = _CALLED_AT.get()
-    if not model.placed or place is not None or not compat.is_library_call(eqn):
-        yield
-        return
-    token = _CALLED_AT.set(compat.source_place(eqn))
-    try:
-        yield
-    finally:
-        _CALLED_AT.reset(token)
-
-
-# The name stack of the calls around: JAX forgets it where it traces an inner function.
-_AROUND: contextvars.ContextVar[str] = contextvars.ContextVar("_AROUND", default="")
-
-
-def _full_stack() -> str:
-    return "/".join(part for part in (_AROUND.get(), compat.name_stack()) if part)
-
-
-@contextlib.contextmanager
-def inside() -> Iterator[None]:
-    """What is traced inside keeps the name stack of now."""
-    token = _AROUND.set(_full_stack())
-    try:
-        yield
-    finally:
-        _AROUND.reset(token)
-
-
-def place_of_caller() -> Any:
-    """What sets apart two callers of one jaxpr: their modules, and their lines if it belongs to a library."""
-    return _full_stack(), _CALLED_AT.get()
 
 
 def _path(stack: str) -> str:

@@ -19,7 +19,8 @@ from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated, Known, Origin, constant
 from precjax._facts import infer
-from precjax._hooks import Watch, called_at, inside, place_of_caller
+from precjax._hooks import Watch
+from precjax._places import called_at, inside, place_of_caller
 from precjax._rerolled import rerolled
 from precjax._turned_products import with_products_turned
 
@@ -95,7 +96,7 @@ def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Runs one equation."""
     handler = _CONTROL.get(eqn.primitive.name)
     if handler is not None:
-        with called_at(model, eqn):
+        with called_at(eqn):
             results = handler(model, eqn, operands)
         return [x._replace(origin=x.origin or Origin(eqn, tuple(operands), i)) for i, x in enumerate(results)]
     pairs = model.apply(eqn, operands)

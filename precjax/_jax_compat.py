@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -304,18 +303,10 @@ def platform_switch(platforms: Sequence[Any], branches: Sequence[Callable[..., A
     return lax.platform_dependent(*operands, default=default, **named)
 
 
-def source_line(eqn: Any) -> str:
-    """The user's line of an equation, as ``file.py:12 (function)``."""
-    return source_info_util.summarize(eqn.source_info) or "(inside a library)"
-
-
-def source_place(eqn: Any) -> tuple[str, str] | None:
-    """("file.py:12", function) of an equation: the innermost line outside of installed packages, if there is one."""
-    frames = list(private_source_info.user_frames(eqn.source_info.traceback))
-    own = [frame for frame in frames if not _is_installed(frame.file_name)]
-    for frame in (own or frames)[:1]:
-        return f"{os.path.basename(frame.file_name)}:{frame.start_line}", frame.function_name
-    return None
+def source_frames(eqn: Any) -> list[tuple[str, int, str]]:
+    """(file, line, function) of an equation's frames outside of JAX, from the innermost."""
+    frames = private_source_info.user_frames(eqn.source_info.traceback)
+    return [(frame.file_name, frame.start_line, frame.function_name) for frame in frames]
 
 
 def is_library_call(eqn: Any) -> bool:
@@ -323,10 +314,11 @@ def is_library_call(eqn: Any) -> bool:
     if eqn.primitive.name in ("scan", "while", "cond") or not (inner := inner_jaxprs(eqn)):
         return False
     info = getattr(open_jaxpr(inner[0]), "debug_info", None)
-    return _is_installed((getattr(info, "func_src_info", None) or "").rpartition(" at ")[2])
+    return is_installed((getattr(info, "func_src_info", None) or "").rpartition(" at ")[2])
 
 
-def _is_installed(file_name: str) -> bool:
+def is_installed(file_name: str) -> bool:
+    """Whether a file belongs to an installed package."""
     return file_name.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
 
 

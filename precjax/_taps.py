@@ -17,23 +17,15 @@ import jax.numpy as jnp
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._hooks import Equation, Hook, called_at, inside
+from precjax._hooks import Equation, Hook
 from precjax._inline import CALLS, walk
 from precjax._nnx import named_modules
+from precjax._places import called_at, inside
 from precjax._rounding import dtype_of, error_dtype
 from precjax._tracked import is_tracked, values_of
 from precjax.models.worst_case import WorstCase
 
 _OPENED = CALLS | {"custom_vmap_call"}
-
-
-class _Placed:
-    """What `called_at` asks of a model: places matter."""
-
-    placed = True
-
-
-_PLACED = _Placed()
 
 
 def tapped(
@@ -81,7 +73,7 @@ def _walk(jaxpr: Any, args: Sequence[Any], visit: Callable[[Any, list[Any]], lis
     def opened(eqn: Any, operands: list[Any]) -> list[Any]:
         if eqn.primitive.name not in _OPENED:
             return visit(eqn, operands)
-        with inside(), called_at(_PLACED, eqn):
+        with inside(), called_at(eqn):
             return _walk(compat.call_jaxpr(eqn), operands, visit)
 
     return walk(jaxpr, args, opened)

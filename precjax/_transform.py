@@ -19,6 +19,7 @@ from precjax._beside import beside, of_some, reference
 from precjax._hooks import AROUND_CALLS, Hook, check_hooks
 from precjax._interpreter import given, interpret, is_control
 from precjax._nnx import named_modules
+from precjax._places import called_at, line_of
 from precjax._samples import samples
 from precjax._taps import tapped
 from precjax._tracked import Tracked, is_tracked, values_of
@@ -260,6 +261,7 @@ def _without_rule(jaxpr: Any, model: ErrorModel) -> Iterable[str]:
         inner = compat.inner_programs(eqn)
         handled = is_control(name) and (bool(inner) or name != "pallas_call")
         if eqn.outvars and not handled and not model.supports(eqn):
-            yield f"{name} at {compat.source_line(eqn)}"
-        for jaxpr_ in inner if handled else ():
-            yield from _without_rule(jaxpr_, model)
+            yield f"{name} at {line_of(eqn)}"
+        with called_at(eqn):
+            for jaxpr_ in inner if handled else ():
+                yield from _without_rule(jaxpr_, model)

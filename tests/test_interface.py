@@ -115,6 +115,25 @@ def test_bad_input(name):
         call()
 
 
+WITH_BOUNDS = {
+    "worst case": precjax.WorstCase(),
+    "normwise": precjax.WorstCase(contraction="normwise"),
+    "by row": precjax.WorstCase(granularity="row"),
+    "probabilistic": precjax.Probabilistic(),
+    "probes": precjax.Probabilistic(probes=2),
+    "certified": precjax.Certified(),
+}
+
+
+@pytest.mark.parametrize("name", WITH_BOUNDS)
+def test_nan_has_no_right_digit(name):
+    """Even if the program says so, or the argument."""
+    f = lambda x: (jnp.where(x > 1, np.nan, x), x, jnp.isnan(x), jnp.nan_to_num(x, nan=7))
+    chosen, same, asked, replaced = track(f, model=WITH_BOUNDS[name])(np.float32([0.5, 2, np.nan])).error
+    assert chosen.tolist() == [0, np.inf, np.inf] and same.tolist() == [0, 0, np.inf]
+    assert not asked.any() and not replaced.any()
+
+
 def test_errors_that_only_tracing_sees_become_infinite():
     value, error = jax.jit(lambda e: track(jnp.exp)(Tracked(X, e)))(np.float32([-1, np.nan, 1e-3]))
     assert np.isinf(error[0]) and np.isinf(error[1]) and np.isfinite(error[2])
@@ -146,6 +165,18 @@ def test_unknown_primitives_are_refused():
     for part in ("precjax_test_unknown", f"test_interface.py:{line}", "defrule", "missing='inf'", "missing_rules"):
         assert part in str(refusal.value)
     assert isinstance(refusal.value, NotImplementedError)
+
+
+def calls_library(x):
+    return jax.scipy.linalg.schur(x)[0]
+
+
+def test_refusals_in_a_library_name_the_call():
+    line = f"test_interface.py:{inspect.getsourcelines(calls_library)[1] + 1}"
+    square = np.eye(2, dtype=np.float32)
+    with pytest.raises(MissingRuleError, match=line):
+        track(calls_library)(square)
+    assert line in missing_rules(calls_library)(square)[0]
 
 
 def test_unknown_primitives_may_be_unbounded():

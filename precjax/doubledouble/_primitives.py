@@ -18,6 +18,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._devices import Axes, added
 from precjax._inline import CALLS
+from precjax._places import line_of
 from precjax._registry import MissingRuleError
 from precjax._rounding import is_inexact
 from precjax.doubledouble import _arithmetic as arithmetic
@@ -275,7 +276,7 @@ def _step(eqn: Any, operands: Sequence[Any]) -> list[Any]:
     if not any(isinstance(x, DD) for x in operands):
         return compat.bind(eqn, operands)
     if not supports(eqn.primitive.name):
-        raise MissingRuleError(f"no arithmetic of pairs for {eqn.primitive.name!r}, used at {compat.source_line(eqn)}")
+        raise MissingRuleError(f"no arithmetic of pairs for {eqn.primitive.name!r}, used at {line_of(eqn)}")
     return run(eqn, operands)
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._hooks import Hook
+from precjax._places import line_of
 from precjax._registry import MissingRuleError
 
 
@@ -151,7 +152,7 @@ def repeatable(eqn: Any) -> bool:
     """
     if eqn.outvars and compat.effects(eqn):
         raise MissingRuleError(
-            f"{eqn.primitive.name} at {compat.source_line(eqn)} has effects, which a second run would repeat. Track "
+            f"{eqn.primitive.name} at {line_of(eqn)} has effects, which a second run would repeat. Track "
             f"the parts of the function before and after it, or use model='worst_case'"
         )
     return bool(eqn.outvars)

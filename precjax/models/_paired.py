@@ -19,6 +19,7 @@ from precjax import _jax_compat as compat
 from precjax import doubledouble as dd
 from precjax._annotated import Annotated
 from precjax._facts import folded
+from precjax._places import line_of
 from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_inexact
 from precjax._widen import widen, widened, wider
@@ -115,7 +116,7 @@ class Paired(Widened):
             return composed(eqn, operands, self.apply)
         if not primitives.supports(eqn):
             raise MissingRuleError(
-                f"no arithmetic of pairs for {name!r}, used at {compat.source_line(eqn)}: no reference in pairs, which "
+                f"no arithmetic of pairs for {name!r}, used at {line_of(eqn)}: no reference in pairs, which "
                 f"a program of float64 needs. Pass float32 arguments, with reference='wider', or use "
                 f"model='certified' or model='worst_case'"
             )

@@ -21,6 +21,7 @@ from precjax._annotated import Annotated, Coarse, Known
 from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
+from precjax._places import line_of
 from precjax._registry import MissingRuleError
 from precjax._rounding import dtype_of, is_constant, is_inexact
 
@@ -115,7 +116,7 @@ def kernel(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 def run_state(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """A function of refs, interpreted in place as one of their values."""
     if not all(eqn.params["is_initialized"]):
-        raise MissingRuleError(f"run_state at {compat.source_line(eqn)}: a ref without a first value holds anything")
+        raise MissingRuleError(f"run_state at {line_of(eqn)}: a ref without a first value holds anything")
     return interpret(model, compat.discharged(eqn.params["jaxpr"]), operands)
 
 
