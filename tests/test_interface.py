@@ -128,7 +128,9 @@ WITH_BOUNDS = {
 @pytest.mark.parametrize("name", WITH_BOUNDS)
 def test_nan_has_no_right_digit(name):
     """Even if the program says so, or the argument."""
-    f = lambda x: (jnp.where(x > 1, np.nan, x), x, jnp.isnan(x), jnp.nan_to_num(x, nan=7))
+    def f(x):
+        return jnp.where(x > 1, np.nan, x), x, jnp.isnan(x), jnp.nan_to_num(x, nan=7)
+
     chosen, same, asked, replaced = track(f, model=WITH_BOUNDS[name])(np.float32([0.5, 2, np.nan])).error
     assert chosen.tolist() == [0, np.inf, np.inf] and same.tolist() == [0, 0, np.inf]
     assert not asked.any() and not replaced.any()
