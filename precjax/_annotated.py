@@ -9,13 +9,16 @@ import numpy as np
 
 from precjax._rounding import held, is_constant
 
+RANGE_SLACK = 0.125  # how far from it, relatively, floats that are computed may be outside a static range
+
 
 class Known(NamedTuple):
     """Static facts about an array.
 
     Attributes:
-        low: the exact value is at least this; so is every computed one, but for an eighth of it (rounding is monotone).
-        high: the exact value is at most this; so is every computed one, but for an eighth of it.
+        low: the exact value is at least this; so is every computed one, a float but for an eighth of it (rounding is
+            monotone).
+        high: the exact value is at most this; so is every computed one, a float but for an eighth of it.
         settled: every admissible execution computes the same value here (inputs, and inputs that were only moved).
         masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving
             and adding.

@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 
 from precjax import platforms
-from precjax._annotated import Annotated
+from precjax._annotated import RANGE_SLACK, Annotated
 from precjax._rounding import (
     as_error,
     dtype_of,
@@ -40,8 +40,6 @@ from precjax._rounding import (
     typed,
     where,
 )
-
-RANGE_SLACK = 0.125  # see Known: computed values obey a static range within an eighth
 
 
 class Ball:

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
-from precjax._annotated import Annotated, Known
+from precjax._annotated import RANGE_SLACK, Annotated, Known
 from precjax._rounding import dtype_of, format_of, is_inexact
 
 Range = tuple[float, float]
@@ -274,8 +274,24 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 @_range("select_n", "concatenate", "pad")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
-    cases = [x.known for x in (operands[1:] if eqn.primitive.name == "select_n" else operands)]
+    cases = [x.known for x in operands]
+    if eqn.primitive.name == "select_n":
+        which, *cases = cases
+        cases = [cases[int(which.low)]] if which.low == which.high else cases
     return min(x.low for x in cases), max(x.high for x in cases)
+
+
+def is_less(a: Known, b: Known) -> bool | None:
+    """Whether a < b for all integers of these ranges; None if that depends on them."""
+    return True if a.high < b.low else False if a.low >= b.high else None
+
+
+@_range("lt", "ge", "gt", "le")
+def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
+    name = eqn.primitive.name
+    a, b = (x.known for x in (operands if name in ("lt", "ge") else operands[::-1]))
+    less = None if is_inexact(dtype_of(operands[0].value)) else is_less(a, b)
+    return (0.0, 1.0) if less is None else 2 * (float(less == (name in ("lt", "gt"))),)
 
 
 @_range("convert_element_type")
@@ -285,6 +301,8 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
         return 0.0, 1.0
     if jnp.issubdtype(dtype, jnp.integer) and not math.isfinite(known.low + known.high):
         return float(jnp.iinfo(dtype).min), float(jnp.iinfo(dtype).max)
+    if is_inexact(dtype) and not is_inexact(eqn.outvars[0].aval.dtype):  # ranges of integers hold without slack
+        return known.low - abs(known.low) * RANGE_SLACK, known.high + abs(known.high) * RANGE_SLACK
     return known.low, known.high
 
 

@@ -110,6 +110,24 @@ INDEXING = {
 }
 
 
+# Of x (5, 3) and integers i (4,) that may have errors.
+AT_INTEGERS = {
+    "gather in doubt": lambda x, i: x[i],
+    "gather in doubt, clipped": lambda x, i: jnp.take(x, i, axis=0, mode="clip"),
+    "gather in doubt, filled": lambda x, i: jnp.take(x, i, axis=0, mode="fill", fill_value=2.0),
+    "gather in doubt of each row": lambda x, i: jax.vmap(lambda r, j: r[j])(x[:4], i),
+    "gather in doubt of two indices": lambda x, i: x[i, i[::-1]],
+    "scatter in doubt": lambda x, i: x.at[i].set(x[1:] * 3),
+    "scatter-add in doubt": lambda x, i: x.at[i].add(x[1:] * 3),
+    "scatter-add in doubt of numbers": lambda x, i: x.at[i, i[::-1]].add(x[1:, 0] * 3),
+    "scatter-max in doubt": lambda x, i: x.at[i].max(x[1:] * 0.9),
+    "scatter-mul in doubt": lambda x, i: x.at[i].mul(x[1:] * 0.7),
+    "count in doubt": lambda x, i: jnp.zeros(6, jnp.int32).at[i].add(2),
+    "segment_sum in doubt": lambda x, i: jax.ops.segment_sum(x[1:], i, num_segments=3),
+    "gradient of gather in doubt": lambda x, i: jax.grad(lambda x: (x[i] ** 2).sum())(x),
+}
+
+
 FORMATS = dict.fromkeys(("concatenate", "scatter-add", "scatter-add of many", "gradient of cumsum"), FLOATS)
 
 
@@ -121,7 +139,12 @@ def moves():
     yield Case("scatter-add at run time", lambda x, i: x.at[i].add(x[:4] * 3), index, FULL)
     beyond = lambda d: (d.numbers(5, 3), d.integers(2, low=-1, high=6))  # noqa: E731
     yield Case("slices by integers", lambda x, i: (lax.dynamic_slice(x, (i[0], i[1]), (2, 3)), lax.dynamic_update_slice(x, x[:1] * 3, (i[1], i[0]))), beyond, ("float32",), unbounded=True)
-    yield Case("index from an argmax", lambda x: x[jnp.argmax(x, axis=0)[0]], numbers((4, 6)), FULL, unbounded=True)
+    yield Case("index from an argmax", lambda x: x[jnp.argmax(x, axis=0)[0]], numbers((4, 6)), FULL)
+    unsure = lambda d: (d.numbers(5, 3), d.integers(4, low=0, high=4))  # noqa: E731
+    for name, f in AT_INTEGERS.items():
+        yield Case(name, f, unsure, ("float32",), unbounded=name in ("gather in doubt, filled", "scatter-mul in doubt"))
+    ties = lambda d: (d.numbers(2, 6, edges=(1.0,), wide=False), d.numbers(2, 6, wide=False))  # noqa: E731
+    yield Case("numbers in the order of others", lambda x, y: jnp.take_along_axis(y, jnp.argsort(x, axis=1), axis=1), ties, ("float32", "bfloat16"))
 
 
 DOTS = {

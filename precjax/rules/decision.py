@@ -17,6 +17,7 @@ from jax import lax
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
+from precjax._facts import is_less
 from precjax._registry import rule
 from precjax._rounding import (
     arithmetic_dtype,
@@ -102,7 +103,20 @@ def best_along(axes: tuple[int, ...]) -> Callable[[Any], Any]:
     return best
 
 
-@rule("lt", "le", "gt", "ge")
+@rule("lt", "ge")
+def less(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As `compare`; of integers, their ranges may say which is less."""
+    a, b = operands
+    known = None if is_inexact(dtype_of(a.value)) else is_less(a.known, b.known)
+    return compare(model, operands, outs) if known is None else [None]
+
+
+@rule("gt", "le")
+def greater(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
+    """As `less`."""
+    return less(model, operands[::-1], outs)
+
+
 def compare(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """1 where undecided. Exact operands: only two that may both be read as 0 are, and differ."""
     if operands[0] is operands[1]:

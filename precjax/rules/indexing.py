@@ -1,7 +1,7 @@
 """Gathers, scatters and dynamic slices.
 
 Theorem: with certain indices they move elements, so errors move the same way; with an uncertain index any element may
-have been meant and the error is inf. A slice that would reach beyond its array is moved back: its start is certain
+have been meant (`uncertain_indices`). A slice that would reach beyond its array is moved back: its start is certain
 where all that it may be is on one side of the array. A scatter-add sums what meets in one place: (count - 1) u sum |x|
 more, the count being scattered along.
 """
@@ -23,6 +23,7 @@ from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
 from precjax.rules.structural import explicit
+from precjax.rules.uncertain_indices import farthest_apart, may_leave
 
 
 def _uncertain(model: Any, indices: Sequence[Annotated]) -> Any:
@@ -45,36 +46,38 @@ def _starts_in_doubt(model: Any, starts: Sequence[Annotated], limits: Sequence[i
     return None if not doubts else jnp.any(jnp.stack(doubts))
 
 
-def _unless(doubt: Any, error: Any, model: Any, out: Any) -> Any:
-    """The error, inf where the indices are in doubt."""
+def _unless(doubt: Any, error: Any, model: Any, out: Any, apart: Any = np.inf) -> Any:
+    """The error, or how far numbers may be apart where the indices are in doubt."""
     if doubt is None:
         return error
     if error is None:
         error = model.explicit(Annotated(out)).error
-    return where(jnp.broadcast_to(doubt, error.shape), np.inf, error)
+    return where(jnp.broadcast_to(doubt, error.shape), jnp.broadcast_to(apart, error.shape), error)
 
 
 @rule("gather")
 def gather(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
     """Rows of errors; what is filled in for an index out of bounds is exact."""
-    x, indices = operands
-    error = None
-    if x.error is not None:
-        params = (
-            {**params, "fill_value": 0} if params.get("fill_value") is not None or "fill_value" in params else params
-        )
-        error = compat.primitives.gather_p.bind(x.error, indices.value, **params)
+    (x, indices), out = operands, outs[0]
+    numbers = params["dimension_numbers"]
+    moved = lambda errors: compat.primitives.gather_p.bind(errors, indices.value, **{**params, "fill_value": 0})  # noqa: E731
+    error = None if x.error is None else moved(x.error)
     doubt = model.doubt(indices)
-    if doubt is not None:
-        doubt = _rows_in_doubt(doubt, outs[0], params["dimension_numbers"])
-    return [_unless(doubt, error, model, outs[0])]
+    if doubt is None:
+        return [error]
+    indexed = numbers.start_index_map
+    apart = moved(jnp.broadcast_to(farthest_apart(model, out, (x, indexed)), x.value.shape))
+    if "FILL" in str(params["mode"]):
+        limits = [x.value.shape[d] - params["slice_sizes"][d] for d in indexed]
+        leaves = may_leave(model, indices, limits)
+        if leaves is not None:
+            apart = where(_along(jnp.any(leaves, axis=-1), out.shape, numbers.offset_dims), np.inf, apart)
+    return [_unless(_along(jnp.any(doubt, axis=-1), out.shape, numbers.offset_dims), error, model, out, apart)]
 
 
-def _rows_in_doubt(doubt: Any, out: Any, numbers: Any) -> Any:
-    """The result's rows whose index is in doubt."""
-    rows = jnp.any(doubt, axis=-1)
-    batch = [d for d in range(out.ndim) if d not in numbers.offset_dims]
-    return lax.broadcast_in_dim(rows, out.shape, batch)
+def _along(rows: Any, shape: tuple[int, ...], windows: Sequence[int]) -> Any:
+    """What holds for indices, for all numbers of their windows."""
+    return lax.broadcast_in_dim(rows, shape, [d for d in range(len(shape)) if d not in windows])
 
 
 @rule("dynamic_slice")
@@ -83,7 +86,9 @@ def dynamic_slice(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]
     x, *starts = operands
     error = None if x.error is None else lax.dynamic_slice(x.error, [s.value for s in starts], slice_sizes)
     limits = [n - size for n, size in zip(x.value.shape, slice_sizes, strict=True)]
-    return [_unless(_starts_in_doubt(model, starts, limits), error, model, outs[0])]
+    doubt = _starts_in_doubt(model, starts, limits)
+    apart = None if doubt is None else farthest_apart(model, outs[0], (x, [d for d, room in enumerate(limits) if room]))
+    return [_unless(doubt, error, model, outs[0], apart)]
 
 
 @rule("dynamic_update_slice")
@@ -97,7 +102,13 @@ def dynamic_update_slice(model: Any, operands: Sequence[Annotated], outs: Sequen
             explicit(model, x, dtype), explicit(model, update, dtype), [s.value for s in starts]
         )
     limits = [n - size for n, size in zip(x.value.shape, update.value.shape, strict=True)]
-    return [_unless(_starts_in_doubt(model, starts, limits), error, model, outs[0])]
+    doubt = _starts_in_doubt(model, starts, limits)
+    return [_unless(doubt, error, model, outs[0], _old_or_new(model, outs[0], doubt, x, update))]
+
+
+def _old_or_new(model: Any, out: Any, doubt: Any, x: Annotated, update: Annotated) -> Any:
+    """How far numbers may be apart that are what they were, or any of the update."""
+    return None if doubt is None else farthest_apart(model, out, (x, ()), (update, None))
 
 
 @rule("scatter")
@@ -109,7 +120,8 @@ def scatter(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **pa
         dtype = error_dtype(outs[0].dtype)
         errors = (explicit(model, x, dtype), indices.value, explicit(model, update, dtype))
         error = compat.primitives.scatter_p.bind(*errors, **_float_updates(params))
-    return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
+    doubt = _uncertain(model, [indices])
+    return [_unless(doubt, error, model, outs[0], _old_or_new(model, outs[0], doubt, x, update))]
 
 
 @refusal("scatter")
@@ -133,26 +145,34 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     out = outs[0]
     dtype = error_dtype(out.dtype)
 
-    def add(base: Any, updates: Any) -> Any:
-        return _scattered(lax.scatter_add, base, indices.value, updates, params)
+    def add(base: Any, updates: Any, places: Any = indices.value) -> Any:
+        return _scattered(lax.scatter_add, base, places, updates, params)
 
-    if not is_inexact(out.dtype):
-        errors = [
-            combine_integers(
-                model, [x, update], out, lambda *_: add(explicit(model, x, dtype), explicit(model, update, dtype))
-            )
-        ]
-        return [_unless(_uncertain(model, [indices]), errors[0], model, out)]
+    def strays(terms: Any) -> Any:
+        """The terms whose place is in doubt, all of which may meet in any."""
+        doubt = model.doubt(indices)
+        if doubt is None:
+            return None
+        numbers = params["dimension_numbers"]
+        uncertain = _along(jnp.any(doubt, axis=-1), terms.shape, numbers.update_window_dims)
+        first = add(jnp.zeros(out.shape, dtype), where(uncertain, terms, 0.0), jnp.zeros_like(indices.value))
+        total = jnp.sum(first, axis=numbers.scatter_dims_to_operand_dims, keepdims=True)
+        return jnp.broadcast_to(total, out.shape)
+
     a, b = model.ball(x, dtype), model.ball(update, dtype)
+    size = jnp.asarray(plus(b.size, b.reach, b.error if b.linear else None), dtype)
+    if not is_inexact(out.dtype):
+        bound = lambda *_: plus(add(explicit(model, x, dtype), explicit(model, update, dtype)), strays(size))  # noqa: E731
+        return [combine_integers(model, [x, indices, update], out, bound)]
     steps = max(int(np.prod(indices.value.shape[:-1])), 1) + 2
     ones = jnp.ones(update.value.shape, dtype)
-    count = add(jnp.zeros(out.shape, dtype), ones)
-    sizes = add(*(jnp.asarray(plus(o.size, o.reach), dtype) for o in (a, b)))
+    count = plus(add(jnp.zeros(out.shape, dtype), ones), strays(ones))
+    astray = strays(size)
+    sizes = plus(add(jnp.asarray(plus(a.size, a.reach), dtype), size), astray)
     moved = add(*(jnp.broadcast_to(jnp.asarray(o.absorbed, dtype), np.shape(o.operand.value)) if o.absorbed is not None
                   else jnp.zeros(np.shape(o.operand.value), dtype) for o in (a, b)))  # fmt: skip
-    bound = enlarged(plus(moved, times(sizes, count, model.unit(out.dtype))), 2 * steps, dtype)
-    error = model.total(out, bound, ulps=0, flushed=steps)
-    return [_unless(_uncertain(model, [indices]), error, model, out)]
+    bound = enlarged(plus(moved, astray, times(sizes, count, model.unit(out.dtype))), 2 * steps, dtype)
+    return [model.total(out, bound, ulps=0, flushed=steps)]
 
 
 def _scattered(scatter: Any, base: Any, indices: Any, updates: Any, params: dict[str, Any]) -> Any:
@@ -183,7 +203,8 @@ def scatter_extreme(model: Any, operands: Sequence[Annotated], outs: Sequence[An
         errors = [never_nan(explicit(model, o, dtype)) for o in (x, update)]
         largest = _scattered(lax.scatter_max, errors[0], indices.value, errors[1], params)
         error = where(lax.eq(out, out), reordered(largest) if is_inexact(out.dtype) else largest, np.inf)
-    return [_unless(_uncertain(model, [indices]), error, model, out)]
+    doubt = _uncertain(model, [indices])
+    return [_unless(doubt, error, model, out, _old_or_new(model, out, doubt, x, update))]
 
 
 def _reads_subnormals(dtype: Any) -> bool:
