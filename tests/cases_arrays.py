@@ -128,6 +128,26 @@ AT_INTEGERS = {
 }
 
 
+def knots(x):
+    return jnp.arange(6).astype(x.dtype)
+
+
+def near_knots(draw):
+    """Numbers, some of them at knots or next to them; and values, one for each knot."""
+    x, f = draw.numbers(8, scale=3.0, edges=(1.0, 3.0), wide=False), draw.numbers(6, wide=False)
+    return x._replace(value=np.where(draw.random.random(8) < 0.4, np.round(x.value.astype(float)), x.value).astype(x.value.dtype)), f
+
+
+AMONG_KNOTS = {
+    "searchsorted": lambda x, f: jnp.searchsorted(knots(x), x),
+    "searchsorted from the right": lambda x, f: jnp.searchsorted(knots(x), x, side="right"),
+    "searchsorted among inexact numbers": lambda x, f: jnp.searchsorted(jnp.sort(f), x[:3]),
+    "digitize": lambda x, f: jnp.digitize(x, knots(x)),
+    "interp": lambda x, f: jnp.interp(x, knots(x), f),
+    "interp of scalars": lambda x, f: jnp.interp(x[0] * 2, knots(x), f),
+}
+
+
 FORMATS = dict.fromkeys(("concatenate", "scatter-add", "scatter-add of many", "gradient of cumsum"), FLOATS)
 
 
@@ -143,6 +163,8 @@ def moves():
     unsure = lambda d: (d.numbers(5, 3), d.integers(4, low=0, high=4))  # noqa: E731
     for name, f in AT_INTEGERS.items():
         yield Case(name, f, unsure, ("float32",), unbounded=name in ("gather in doubt, filled", "scatter-mul in doubt"))
+    for name, f in AMONG_KNOTS.items():
+        yield Case(name, f, near_knots, ("float32", "bfloat16"))
     ties = lambda d: (d.numbers(2, 6, edges=(1.0,), wide=False), d.numbers(2, 6, wide=False))  # noqa: E731
     yield Case("numbers in the order of others", lambda x, y: jnp.take_along_axis(y, jnp.argsort(x, axis=1), axis=1), ties, ("float32", "bfloat16"))
 

@@ -22,6 +22,7 @@ from precjax.rules import (  # noqa: F401
     incomplete,
     indexing,
     integer,
+    interpolation,
     least_squares,
     linalg,
     loops,
