@@ -27,7 +27,7 @@ _RANGES: dict[str, Callable[..., Range]] = {}
 # Primitives that only move their first operand.
 MOVES = frozenset({
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev", "copy", "copy_p",
-    "stop_gradient",
+    "stop_gradient", "top_k",
     "dynamic_slice", "split", "unstack", "tile", "name", "optimization_barrier", "sharding_constraint", "reduce_max",
     "reduce_min", "cummax", "cummin", "sort", "gather", "reduce_window_max", "reduce_window_min", "pvary", "reshard",
     "layout_constraint", "device_put", "all_gather", "all_gather_invariant", "all_to_all", "pbroadcast", "pmax", "pmin",
@@ -40,7 +40,8 @@ _KEEPS_INFINITIES = frozenset({
 })  # fmt: skip
 
 _SETTLED = (MOVES | {"ppermute"}) - {
-    "reduce_max", "reduce_min", "cummax", "cummin", "sort", "reduce_window_max", "reduce_window_min", "pmax", "pmin",
+    "reduce_max", "reduce_min", "cummax", "cummin", "sort", "top_k", "reduce_window_max", "reduce_window_min", "pmax",
+    "pmin",
 }  # fmt: skip
 
 
@@ -78,6 +79,8 @@ def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Kn
     name = eqn.primitive.name
     moved = operands[index if name in ("optimization_barrier", "sort", "device_put") else 0] if operands else None
     settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))
+    if name == "top_k" and index == 1:
+        return Known(0.0, operands[0].value.shape[eqn.params["axis"]] - 1.0, settled)
     if name in MOVES and not (name == "gather" and _fills(eqn)):
         return Known(moved.known.low, moved.known.high, settled, moved.known.masked)
     if error is None and (number := folded(eqn, operands)) is not None:

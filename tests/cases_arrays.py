@@ -148,6 +148,22 @@ AMONG_KNOTS = {
 }
 
 
+def rivals(draw):
+    """Lines in which some neighbours are nearly equal, and something of each number."""
+    x, y = draw.numbers(4, 6, wide=False), draw.numbers(4, 6, wide=False)
+    near = x.value[:, ::-1].astype(float) * (1 + 2.0**-12 * draw.random.integers(-2, 3, x.value.shape))
+    return x._replace(value=np.where(draw.random.random(x.value.shape) < 0.3, near, x.value).astype(x.value.dtype)), y
+
+
+AMONG_RIVALS = {
+    "top_k of rivals": lambda x, y: lax.top_k(x, 3),
+    "all of top_k": lambda x, y: lax.top_k(x, 6),
+    "argsort of rivals": lambda x, y: jnp.argsort(x, axis=1),
+    "sort of rivals with payload": lambda x, y: lax.sort((x, y), dimension=1, num_keys=1),
+    "routing": lambda x, y: jnp.take_along_axis(y, lax.top_k(x, 2)[1], axis=1),
+}
+
+
 FORMATS = dict.fromkeys(("concatenate", "scatter-add", "scatter-add of many", "gradient of cumsum"), FLOATS)
 
 
@@ -165,6 +181,8 @@ def moves():
         yield Case(name, f, unsure, ("float32",), unbounded=name in ("gather in doubt, filled", "scatter-mul in doubt"))
     for name, f in AMONG_KNOTS.items():
         yield Case(name, f, near_knots, ("float32", "bfloat16"))
+    for name, f in AMONG_RIVALS.items():
+        yield Case(name, f, rivals, ("float32", "bfloat16"))
     ties = lambda d: (d.numbers(2, 6, edges=(1.0,), wide=False), d.numbers(2, 6, wide=False))  # noqa: E731
     yield Case("numbers in the order of others", lambda x, y: jnp.take_along_axis(y, jnp.argsort(x, axis=1), axis=1), ties, ("float32", "bfloat16"))
 
