@@ -38,6 +38,11 @@ SLACK = {"rounding": 8.0, "propagation": 2.5}
 DEFAULT = precjax.WorstCase(granularity=os.environ.get("PRECJAX_GRANULARITY", "element"))
 EVERYTHING = os.environ.get("PRECJAX_ALL_MODES") == "1"
 ALL_MODES = ("plain", "jit", "vmap")
+# Not the pool whose start is a Python number, which JAX refuses beside float32.
+WITH_X64 = [
+    case for case in CASES
+    if (case.scalar or case in cases_arrays.CASES or "integers" in case.name) and case.name != "product pool"
+]  # fmt: skip
 # (hardness, pattern of errors) of each draw
 DRAWS = [
     (0.4, "zero"), (0.5, "relative"), (0.9, "zero"), (0.9, "relative"), (0.5, "absolute"), (0.0, "relative"), (0.5, "uneven"),
@@ -109,7 +114,7 @@ def test_row(case, dtype, model, record_property):
     judge_tightness(case, dtype, model, record_property)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.scalar or "integers" in case.name], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", WITH_X64, ids=lambda case: case.name)
 def test_rule_is_traced_with_x64_on(case):
     """Then Python's numbers are float64, and may meet a bound in float32."""
     with precision("float32+x64"):

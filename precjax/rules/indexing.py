@@ -52,7 +52,7 @@ def _unless(doubt: Any, error: Any, model: Any, out: Any, apart: Any = np.inf) -
         return error
     if error is None:
         error = model.explicit(Annotated(out)).error
-    return where(jnp.broadcast_to(doubt, error.shape), jnp.broadcast_to(apart, error.shape), error)
+    return where(jnp.broadcast_to(doubt, error.shape), apart, error)
 
 
 @rule("gather")
