@@ -18,7 +18,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._registry import refusal, rule
+from precjax._registry import MissingRuleError, refusal, rule
 from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
@@ -52,6 +52,11 @@ def _unless(doubt: Any, error: Any, model: Any, out: Any, apart: Any = np.inf) -
         return error
     if error is None:
         error = model.explicit(Annotated(out)).error
+    if error is None:
+        raise MissingRuleError(
+            "a random key is read or written at an index in doubt, which a key has no error to say: choose among the "
+            "numbers that are drawn, not among keys"
+        )
     return where(jnp.broadcast_to(doubt, error.shape), apart, error)
 
 
@@ -145,8 +150,8 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
     out = outs[0]
     dtype = error_dtype(out.dtype)
 
-    def add(base: Any, updates: Any, places: Any = indices.value) -> Any:
-        return _scattered(lax.scatter_add, base, places, updates, params)
+    def add(base: Any, updates: Any) -> Any:
+        return _scattered(lax.scatter_add, base, indices.value, updates, params)
 
     def strays(terms: Any) -> Any:
         """The terms whose place is in doubt, all of which may meet in any."""
@@ -155,7 +160,10 @@ def scatter_add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], 
             return None
         numbers = params["dimension_numbers"]
         uncertain = _along(jnp.any(doubt, axis=-1), terms.shape, numbers.update_window_dims)
-        first = add(jnp.zeros(out.shape, dtype), where(uncertain, terms, 0.0), jnp.zeros_like(indices.value))
+        first = _scattered(
+            lax.scatter_add, jnp.zeros(out.shape, dtype), jnp.zeros_like(indices.value), where(uncertain, terms, 0.0),
+            {**params, "unique_indices": False},
+        )  # fmt: skip
         total = jnp.sum(first, axis=numbers.scatter_dims_to_operand_dims, keepdims=True)
         return jnp.broadcast_to(total, out.shape)
 
