@@ -23,6 +23,7 @@ from precjax._rounding import dtype_of, format_of, is_inexact
 Range = tuple[float, float]
 
 _RANGES: dict[str, Callable[..., Range]] = {}
+_LARGEST_INTEGER = 2.0**53  # up to which ranges hold every integer
 
 # Primitives that only move their first operand.
 MOVES = frozenset({
@@ -285,8 +286,10 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 
 def is_less(a: Known, b: Known) -> bool | None:
-    """Whether a < b for all integers of these ranges; None if that depends on them."""
-    return True if a.high < b.low else False if a.low >= b.high else None
+    """Whether a < b for all integers of these ranges; None if that depends on them, or floats may have rounded them."""
+    if a.high < b.low and max(abs(a.high), abs(b.low)) <= _LARGEST_INTEGER:
+        return True
+    return False if a.low >= b.high and max(abs(a.low), abs(b.high)) <= _LARGEST_INTEGER else None
 
 
 @_range("lt", "ge", "gt", "le")
