@@ -2,8 +2,8 @@
 
 The determinant does not depend on the pivots of the factorization that computes it, nor a least squares solution on the
 singular vectors, nor an interpolated value much on which side of a knot it was made, which no rule for one equation
-could know. A call is recognised if its jaxpr is, letter by letter, the
-one that JAX makes of the function today, plain or vmapped; otherwise its steps are tracked one by one.
+could know. A call is recognised if its jaxpr is, letter by letter, the one that JAX makes of the function today, plain
+or, of matrices, vmapped; otherwise its steps are tracked one by one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ class Function(NamedTuple):
         marks: primitives one of which it has, as it is traced by one version of JAX or another.
         called: what the equation that calls it has as its name or its primitive's.
         variants: the function, with each choice of its options.
+        of_matrices: whether it takes matrices, of which its rule takes stacks as well.
     """
 
     arrays: int
     marks: frozenset[str]
     called: str
     variants: tuple[Any, ...]
+    of_matrices: bool = True
 
 
 _LU, _SVD = frozenset({"lu"}), frozenset({"svd"})
@@ -44,8 +46,9 @@ _FUNCTIONS = {
         marks=frozenset({"scan", "call_hi_primitive"}),
         called="searchsorted",
         variants=tuple(functools.partial(jnp.searchsorted, side=side) for side in ("left", "right")),
+        of_matrices=False,
     ),
-    "interp": Function(3, frozenset({"gather"}), "_interp", (jnp.interp,)),
+    "interp": Function(3, frozenset({"gather"}), "_interp", (jnp.interp,), of_matrices=False),
 }
 
 
@@ -62,7 +65,7 @@ def recognized(eqn: Any) -> str | None:
         return None
     text, shapes = str(jaxpr), tuple((aval.shape, aval.dtype.name) for aval in avals)
     for name in candidates:
-        for vmaps in range(max(avals[0].ndim - 1, 1)):
+        for vmaps in range(avals[0].ndim - 1 if _FUNCTIONS[name].of_matrices else 1):
             if text in _texts(name, shapes, vmaps):
                 return name
     return None

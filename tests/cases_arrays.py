@@ -144,6 +144,7 @@ AMONG_KNOTS = {
     "searchsorted among inexact numbers": lambda x, f: jnp.searchsorted(jnp.sort(f), x[:3]),
     "digitize": lambda x, f: jnp.digitize(x, knots(x)),
     "interp": lambda x, f: jnp.interp(x, knots(x), f),
+    "interp in tables of their own": lambda x, f: jax.vmap(jnp.interp)(x.reshape(2, 2, 2), jnp.asarray(np.arange(6) + [[0], [0.5]], x.dtype), jnp.stack([f, f]) * 100),
     "interp of scalars": lambda x, f: jnp.interp(x[0] * 2, knots(x), f),
 }
 
@@ -180,7 +181,8 @@ def moves():
     for name, f in AT_INTEGERS.items():
         yield Case(name, f, unsure, ("float32",), unbounded=name in ("gather in doubt, filled", "scatter-mul in doubt"))
     for name, f in AMONG_KNOTS.items():
-        yield Case(name, f, near_knots, ("float32",) if "interp" in name else ("float32", "bfloat16"))  # of JAX, too
+        formats = ("float32",) if "interp" in name else ("float32", "bfloat16")  # of jnp.interp
+        yield Case(name, f, near_knots, formats, unbounded="their own" in name)
     for name, f in AMONG_RIVALS.items():
         yield Case(name, f, rivals, ("float32", "bfloat16"))
     ties = lambda d: (d.numbers(2, 6, edges=(1.0,), wide=False), d.numbers(2, 6, wide=False))  # noqa: E731
