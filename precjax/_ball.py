@@ -102,7 +102,7 @@ class Ball:
     @property
     def moved(self) -> float:
         """How far from the tracked value others may be that are computed, in errors; 0 if exact or settled."""
-        return 0.0 if self.exact or self.operand.known.settled else 2.0
+        return 0.0 if self.operand.known.settled else self.spread
 
     @functools.cached_property
     def absorbed(self) -> Any:

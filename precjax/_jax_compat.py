@@ -317,6 +317,7 @@ def is_library_call(eqn: Any) -> bool:
     return is_installed((getattr(info, "func_src_info", None) or "").rpartition(" at ")[2])
 
 
+@functools.cache
 def is_installed(file_name: str) -> bool:
     """Whether a file belongs to an installed package."""
     return file_name.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
