@@ -17,12 +17,11 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax import platforms
-from precjax._annotated import Annotated
 from precjax._interpreter import interpret
-from precjax._rounding import is_inexact
+from precjax._rounding import is_inexact, is_plain
 from precjax._tracked import Tracked, is_tracked, values_of
 from precjax.models._widened import Widened
-from precjax.rules.control_flow import graft, is_plain
+from precjax.rules.control_flow import graft
 
 
 def beside(
@@ -175,23 +174,11 @@ def reference(model: Widened, closed: Any, parts: list[Any], leaves: list[Any]) 
 
     def compared(*flat: Any) -> list[Any]:
         parts, leaves = jax.tree.unflatten(packed, flat)
-        results = interpret(model, body, [_enter(model, part) for part in parts])
-        fields = [_compare(model, value, result) for value, result in zip(leaves, results, strict=True)]
+        results = interpret(model, body, [model.enter(x) if is_tracked(x) else model.given(x) for x in parts])
+        fields = [model.compare(value, result) for value, result in zip(leaves, results, strict=True)]
         return [field for row in fields for field in row]
 
     return in_float64(compared)(*map(lax.stop_gradient, flat))
-
-
-def _enter(model: Widened, part: Any) -> Annotated:
-    """An argument as the reference takes it; random keys have no error."""
-    value = part.value if is_tracked(part) else part
-    return model.enter(part) if is_tracked(part) and is_plain(value) else model.given(value)
-
-
-def _compare(model: Widened, value: Any, reference: Annotated) -> tuple[Any, ...]:
-    if not is_plain(value):
-        return (jnp.zeros(value.shape, jnp.float32),) * model.fields
-    return model.compare(value, reference)
 
 
 def in_float64(function: Callable[..., list[Any]]) -> Callable[..., list[Any]]:

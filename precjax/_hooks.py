@@ -14,7 +14,6 @@ import numpy as np
 
 from precjax._annotated import Annotated
 from precjax._places import full_stack, place_of
-from precjax._rounding import dtype_of
 from precjax._tracked import Tracked
 
 
@@ -67,8 +66,7 @@ class Equation:
 
 
 def _tracked(model: Any, x: Annotated) -> Tracked:
-    key = jax.dtypes.issubdtype(dtype_of(x.value), jax.dtypes.extended)
-    return Tracked(x.value, np.float32(0) if key else model.error(x))
+    return Tracked(x.value, model.error(x))
 
 
 class Hook:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from precjax._rounding import significand_bits
+from precjax._rounding import is_plain, significand_bits
 
 _DOUBTFUL = 3  # question marks at most
 
@@ -25,6 +26,8 @@ def digits_with_doubt(value: Any, error: Any) -> str:
     """
     if value is None:
         return "None"
+    if isinstance(value, jax.Array) and not is_plain(value):
+        return f"key({digits_with_doubt(jax.random.key_data(value), np.expand_dims(error, -1))})"
     if not _is_number(value):
         return repr(value)
     value, error = np.asarray(value), np.broadcast_to(np.abs(np.asarray(error, np.float64)), np.shape(value))
@@ -40,7 +43,7 @@ def digits_with_doubt(value: Any, error: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    dtype = getattr(value, "dtype", np.asarray(value).dtype)
+    dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
     return jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
 
 

@@ -61,6 +61,11 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def is_plain(value: Any) -> bool:
+    """Whether the array is of numbers (random keys are not)."""
+    return not jnp.issubdtype(dtype_of(value), jax.dtypes.extended)
+
+
 def significand_bits(dtype: Any) -> int:
     """Significand bits p of a float; the bits of an integer; 1 for a bool."""
     if is_inexact(dtype):

@@ -13,11 +13,10 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._interpreter import given, interpret
-from precjax._rounding import error_dtype, is_inexact, where
+from precjax._rounding import error_dtype, is_inexact, is_plain, where
 from precjax._tracked import Tracked
 from precjax.models._random_roundings import SAMPLES
 from precjax.models.stochastic import Stochastic, StochasticTracked
-from precjax.rules.control_flow import is_plain
 
 
 def samples(model: Stochastic, closed: Any, parts: list[Any], leaves: list[Any]) -> list[Any]:

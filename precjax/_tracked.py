@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from precjax._printing import digits_with_doubt
-from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, significand_bits
+from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, is_plain, significand_bits
 
 
 class Tracked(NamedTuple):
@@ -80,6 +80,8 @@ class _Shown(str):
 # Compiled whole: one operation after the other, each would be compiled for every shape.
 @jax.jit
 def _relative(value: Any, error: Any) -> Any:
+    if not is_plain(value):
+        return jnp.asarray(error)
     size = jnp.abs(jnp.asarray(value)).astype(error_dtype(dtype_of(value)))
     error = jnp.abs(jnp.asarray(error, size.dtype))
     ratio = error / jnp.where(size > 0, size, 1)

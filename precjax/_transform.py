@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from precjax import _jax_compat as compat
@@ -168,7 +167,7 @@ def _evaluate(
     structure = jax.tree.structure(shape)
     return Tracked(
         jax.tree.unflatten(structure, [x.value for x in results]),
-        jax.tree.unflatten(structure, [_shown_error(model, x) for x in results]),
+        jax.tree.unflatten(structure, [model.shown(x) for x in results]),
     )
 
 
@@ -181,15 +180,7 @@ def _annotate(model: ErrorModel, node: Any) -> list[Annotated]:
     if not is_tracked(node):
         return [given(x) for x in jax.tree.leaves(node)]
     values, errors = jax.tree.leaves(node.value), jax.tree.leaves(node.error)
-    return [given(v) if _is_key(v) else model.lift(v, e) for v, e in zip(values, errors, strict=True)]
-
-
-def _is_key(value: Any) -> bool:
-    return hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-
-
-def _shown_error(model: ErrorModel, x: Annotated) -> Any:
-    return jnp.zeros(x.value.shape, jnp.float32) if _is_key(x.value) else model.shown(x)
+    return [model.lift(v, e) for v, e in zip(values, errors, strict=True)]
 
 
 def check_arguments(args: Any, kwargs: Any, signed: bool) -> None:

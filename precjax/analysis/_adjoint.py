@@ -22,12 +22,11 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._beside import in_float64
 from precjax._interpreter import given
-from precjax._rounding import dtype_of, error_dtype, is_inexact, opaque
+from precjax._rounding import dtype_of, error_dtype, is_inexact, is_plain, opaque
 from precjax.analysis._placed import Placed
 from precjax.models import Probabilistic
 from precjax.models._rules import RuleModel
 from precjax.models._widened import Widened
-from precjax.rules.control_flow import is_plain
 
 
 class Local(abc.ABC):

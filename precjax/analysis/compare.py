@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from precjax._rounding import is_plain
 from precjax._tracked import Tracked
 from precjax.analysis._table import number, table
 
@@ -70,10 +71,17 @@ def compare(a: Any, b: Any, error: Any) -> Comparison:
     if any(structure != trees[0][1] for _, structure in trees[1:]):
         raise ValueError(f"compare: trees of different structure, {', '.join(str(s) for _, s in trees)}")
     rows = [
-        _row(jax.tree_util.keystr(path) or "result", *(np.asarray(x) for x in leaves))
+        _row(jax.tree_util.keystr(path) or "result", *map(np.asarray, _numbers(*leaves)))
         for (path, *leaves) in ((p, x, y, e) for (p, x), (_, y), (_, e) in zip(*(t for t, _ in trees), strict=True))
     ]
     return Comparison(sorted(rows, key=lambda row: -row["ratio"]))
+
+
+def _numbers(a: Any, b: Any, error: Any) -> tuple[Any, Any, Any]:
+    """Random keys as the words that they are made of."""
+    if not isinstance(a, jax.Array) or is_plain(a):
+        return a, b, error
+    return jax.random.key_data(a), jax.random.key_data(b), np.expand_dims(error, -1)
 
 
 def _row(where: str, a: Any, b: Any, error: Any) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from precjax._rounding import is_plain
 from precjax._tracked import Tracked, values_of
 from precjax._transform import track
 from precjax.analysis._table import number, table
 from precjax.models import Certified, ErrorModel, resolve
 from precjax.models._paired import Paired
 from precjax.platforms import UnknownPlatformError
-from precjax.rules.control_flow import is_plain
 
 _MODELS = ("shadow", "stochastic", "probabilistic", "certified", "worst_case")
 _PAIRS = (

@@ -73,11 +73,12 @@ def tolerances(
 def _tolerance(value: Any, error: Any, factor: float) -> Tolerance:
     # Twice the median ratio is rtol; what is then missing, most of all near 0, is atol. The desired number may be
     # smaller than the value by the whole difference.
-    size, difference = _finite_size(value), factor * np.abs(np.asarray(error, np.float64))
+    difference = factor * np.abs(np.asarray(error, np.float64))
     if not difference.size or not difference.any():
         return Tolerance(0.0, 0.0)
     if not np.isfinite(difference).all():
         return Tolerance(math.inf, math.inf)
+    size = _finite_size(value)
     ratios = difference[size > 0] / size[size > 0]
     rtol = _rounded_up(min(2 * float(np.median(ratios)), 1.0)) if ratios.size else 0.0
     return Tolerance(rtol, _rounded_up(float(np.max(difference * (1 + rtol) - rtol * size, initial=0.0))))

@@ -31,7 +31,6 @@ from precjax.models._compositions import COMPOSITIONS, composed
 from precjax.models._pair_least_squares import THEOREMS
 from precjax.models._pair_rules import PairRules, fat, has_rule, pair_errors, same, thin
 from precjax.models._paired import Paired, Rest, pair, paired_difference
-from precjax.models._rules import is_key
 from precjax.models.certified import Certified, CertifiedTracked
 from precjax.models.worst_case import WorstCase
 
@@ -69,7 +68,7 @@ class CertifiedPairs(Paired, Certified):
 
     def explicit(self, x: Annotated) -> Annotated:
         """A low part of zero, and the bound of `WorstCase`."""
-        if x.error is not None or is_key(x.value):
+        if x.error is not None:
             return x
         low = lax.full_like(jnp.asarray(x.value), 0) if is_inexact(dtype_of(x.value)) else None
         return x._replace(error=Rest(low, WorstCase.explicit(self, x).error))
@@ -80,8 +79,6 @@ class CertifiedPairs(Paired, Certified):
 
     def forget(self, x: Annotated, where_: Any) -> Annotated:
         """Bound inf there."""
-        if is_key(x.value):
-            return x
         x = self.explicit(x)
         return x._replace(error=Rest(x.error.low, WorstCase.forget(self, thin(x), where_).error))
 

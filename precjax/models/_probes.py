@@ -33,11 +33,11 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._random_rounding import mix, random_bits, word_of
-from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, is_inexact
+from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, is_inexact, is_plain
 from precjax.models._model import ErrorModel
 from precjax.models._moderated import moderated_bound, own_bound
 from precjax.models._pushed import pushed
-from precjax.models._rules import RuleModel, is_key
+from precjax.models._rules import RuleModel
 
 MOST = 16  # signs that fit in the last bits of a number
 
@@ -86,7 +86,7 @@ class Probed(ErrorModel):
 
     def explicit(self, x: Annotated) -> Annotated:
         """No deviation."""
-        if x.error is not None or is_key(x.value):
+        if x.error is not None:
             return x
         return x._replace(error=jnp.zeros((*np.shape(x.value), self.count), error_dtype(dtype_of(x.value))))
 
@@ -100,8 +100,6 @@ class Probed(ErrorModel):
 
     def forget(self, x: Annotated, where: Any) -> Annotated:
         """Deviations inf there."""
-        if is_key(x.value):
-            return x
         x = self.explicit(x)
         condition = lax.broadcast_in_dim(where, x.error.shape, tuple(range(np.ndim(where))))
         return x._replace(error=jnp.where(condition, np.inf, x.error))
@@ -176,7 +174,7 @@ def _probes_first(x: Annotated) -> Annotated:
 
 def _bits(x: Any) -> Any:
     """32 bits made of each number; keys have none."""
-    if is_key(x):
+    if not is_plain(x):
         return jnp.zeros(x.shape, jnp.uint32)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return word_of(lax.real(x)) ^ mix(word_of(lax.imag(x)))

@@ -29,7 +29,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
-from precjax._rounding import dtype_of, error_dtype, is_inexact, stored
+from precjax._rounding import dtype_of, error_dtype, is_inexact, is_plain, stored
 from precjax._widen import is_cast, retyped
 from precjax.models._pushed_products import PRODUCTS, for_each, in_wide, moved_product, wide_dtype
 
@@ -48,13 +48,14 @@ def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         An array ``(k, *s)`` for each result in its dtype of errors; None if it is not known how they pass.
     """
     name = eqn.primitive.name
-    if any(jnp.issubdtype(dtype_of(v), jnp.complexfloating) for v in (*outs, *(x.value for x in operands))):
+    arrays = (*outs, *(x.value for x in operands))
+    if any(jnp.issubdtype(dtype_of(v), jnp.complexfloating) or not is_plain(v) for v in arrays):
         return None
     if is_cast(eqn):
         return [operands[0].error.astype(error_dtype(outs[0].dtype))]
     if name == "select_and_scatter_add":
         return [_scattered(eqn, operands, outs[0])]
-    if all(map(_is_bool, (*outs, *(x.value for x in operands)))):
+    if all(map(_is_bool, arrays)):
         return _of_bools(eqn, operands, outs)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](eqn, operands, outs[0])

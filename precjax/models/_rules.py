@@ -148,7 +148,7 @@ class RuleModel(ErrorModel):
 
     def explicit(self, x: Annotated) -> Annotated:
         """Zero, but for subnormals: the error of an inexact operand covers that it may be read as 0."""
-        if x.error is not None or is_key(x.value):
+        if x.error is not None:
             return x
         error, dtype = _no_error(x.value), dtype_of(x.value)
         if is_inexact(dtype) and x.known.low != x.known.high and platforms.current().read_loss(dtype):
@@ -165,8 +165,6 @@ class RuleModel(ErrorModel):
 
     def forget(self, x: Annotated, where_: Any) -> Annotated:
         """Error inf there."""
-        if is_key(x.value):
-            return x
         x = self.explicit(x)
         condition = lax.broadcast_in_dim(where_, x.error.shape, tuple(range(np.ndim(where_))))
         return x._replace(error=where(condition, np.inf, x.error), norm=None)
@@ -274,7 +272,3 @@ def missing_rule(eqn: Any, reason: str | None = None) -> MissingRuleError:
         f"@precjax.defrule({name!r}), or accept an unbounded error there with track(f, missing='inf'); "
         f"precjax.missing_rules(f)(*args) lists every primitive of a program without a rule"
     )
-
-
-def is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(dtype_of(value), jax.dtypes.extended)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
-from precjax._rounding import dtype_of, error_dtype, is_inexact, where
+from precjax._rounding import dtype_of, error_dtype, is_inexact, is_plain, where
 from precjax._tracked import Tracked
 from precjax._widen import FROZEN, is_cast, narrow, widen
 from precjax.doubledouble import _complex_primitives as primitives
@@ -78,7 +78,7 @@ class Shadow(Widened, Bare):
     def enter(self, argument: Tracked) -> Annotated:
         """value - error."""
         value, error = argument
-        if np.issubdtype(dtype_of(value), np.complexfloating):
+        if np.iscomplexobj(value):
             raise ValueError("Shadow: the error of a complex argument is a modulus, which does not say where the exact"
                              " number lies; pass the value alone")  # fmt: skip
         return Annotated(moved_back(value, jnp.broadcast_to(error, np.shape(value))))
@@ -119,8 +119,10 @@ def _corrected(corrected: Any, value: Any) -> Any:
 
 
 def moved_back(value: Any, error: Any) -> Any:
-    """value - error, widened: where the reference of an argument lies."""
+    """value - error, widened: where the reference of an argument lies; of a random key, the key itself."""
     dtype = dtype_of(value)
+    if not is_plain(value):
+        return value
     if dtype == jnp.bool_:
         return lax.ne(value, lax.ne(error, jnp.zeros_like(error)))
     if not is_inexact(dtype):
@@ -131,6 +133,8 @@ def moved_back(value: Any, error: Any) -> Any:
 
 def difference(value: Any, reference: Any, rest: Any = None) -> Any:
     """value - reference (- rest) in float64: 0 where both are the same infinity or NaN, inf where only one is NaN."""
+    if not is_plain(value):  # random keys: the same, or not
+        return jnp.where(lax.eq(value, reference), 0.0, np.inf)
     value, reference = (jnp.asarray(widen(x)) for x in (value, reference))
     if np.issubdtype(value.dtype, np.complexfloating):
         low = jnp.zeros_like(reference) if rest is None else rest

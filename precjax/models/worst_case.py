@@ -13,7 +13,7 @@ from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
 from precjax._interpreter import given
 from precjax._rounding import dtype_of, is_inexact, largest, maximum, minus, plus
-from precjax.models._rules import RuleModel, admitted, is_key, read
+from precjax.models._rules import RuleModel, admitted, read
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
 from precjax.rules.control_flow import graft
 
@@ -83,7 +83,7 @@ class WorstCase(RuleModel):
     def stacked(self, x: Annotated) -> Annotated:
         """With the largest error; of a decision, whether it is in doubt: not all are because one is."""
         x = self.spread(x)
-        if self.granularity != "tensor" or x.error is None or is_key(x.value) or not np.ndim(x.value):
+        if self.granularity != "tensor" or x.error is None or not np.ndim(x.value):
             return x
         return x._replace(error=Coarse(self.doubt(x) if dtype_of(x.value) == jnp.bool_ else self.shown(x)))
 

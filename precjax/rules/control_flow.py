@@ -237,14 +237,7 @@ def _abstract(model: Any, aval: Any) -> Any:
 
 def _choose(model: Any, index: Annotated, cases: list[Annotated]) -> Annotated:
     """select_n, by the model's own rule."""
-    if jnp.issubdtype(dtype_of(cases[0].value), jax.dtypes.extended):
-        return cases[0]._replace(value=lax.select_n(index.value, *(x.value for x in cases)))
     which = index._replace(value=index.value.astype(bool)) if len(cases) == 2 else index
     eqn = jax.make_jaxpr(lax.select_n)(which.value, *(x.value for x in cases)).eqns[0]
     (result,) = apply(model, eqn, [which, *cases])
     return model.explicit(result)
-
-
-def is_plain(value: Any) -> bool:
-    """Whether the array is of numbers (random keys cannot be made empty)."""
-    return not jnp.issubdtype(value.dtype, jax.dtypes.extended)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
@@ -27,6 +27,7 @@ from precjax._rounding import (
     error_dtype,
     format_of,
     is_inexact,
+    is_plain,
     plus,
     times,
     where,
@@ -54,7 +55,12 @@ def _fits(x: Ball) -> bool:
 
 @rule("eq", "ne")
 def equal_(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """x == max(x, y) holds as x >= y does: how derivatives ask for the winner. The same of x == max(x over axes)."""
+    """x == max(x, y) holds as x >= y does: how derivatives ask for the winner. The same of x == max(x over axes).
+
+    Two keys, each of them certain, are the same or are not.
+    """
+    if not is_plain(operands[0].value):
+        return [spoiled(model, operands, outs[0], worst=1.0)]
     for x, extreme in (operands, operands[::-1]):
         if (rival := patterns.chosen_of_two(x, extreme)) is not None:
             return compare(model, [x, rival], outs)
@@ -186,8 +192,6 @@ def select_n(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> 
     which, *cases = operands
     out = outs[0]
     dtype = error_dtype(out.dtype)
-    if _is_key(out):
-        return [None]
     if which.error is None:
         if all(x.error is None for x in cases):
             return [None]
@@ -219,15 +223,13 @@ def _either(model: Any, which: Annotated, cases: Sequence[Annotated], out: Any, 
 
 
 def _distance(a: Any, b: Any, dtype: Any) -> Any:
-    """|a - b|, rounded up; integers may already be rounded by the conversion."""
+    """|a - b|, rounded up; integers may already be rounded by the conversion. Keys are as far apart as can be."""
+    if not is_plain(a):
+        return jnp.full(np.shape(a), np.inf, dtype)
     x, y = (lax.convert_element_type(v, arithmetic_dtype(v.dtype, dtype)) for v in (a, b))
     eps = 8 * format_of(dtype).unit_roundoff
     distance = plus(times(lax.abs(lax.sub(x, y)), 1 + eps), 4 * format_of(dtype).smallest_normal)
     return distance if is_inexact(a.dtype) else plus(distance, times(plus(lax.abs(x), lax.abs(y)), eps))
-
-
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
 
 
 def _step(name: str, function: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._registry import MissingRuleError, refusal, rule
+from precjax._registry import refusal, rule
 from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan, plus, reordered, times, where
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
@@ -52,11 +52,6 @@ def _unless(doubt: Any, error: Any, model: Any, out: Any, apart: Any = np.inf) -
         return error
     if error is None:
         error = model.explicit(Annotated(out)).error
-    if error is None:
-        raise MissingRuleError(
-            "a random key is read or written at an index in doubt, which a key has no error to say: choose among the "
-            "numbers that are drawn, not among keys"
-        )
     return where(jnp.broadcast_to(doubt, error.shape), apart, error)
 
 

@@ -13,8 +13,8 @@ from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Coarse
 from precjax._interpreter import control, flatten, interpret, run, signature, transform, unflatten
 from precjax._rerolled import PRODUCTS, within
-from precjax._rounding import enlarged, is_inexact
-from precjax.rules.control_flow import compact, is_plain, like
+from precjax._rounding import enlarged, is_inexact, is_plain
+from precjax.rules.control_flow import compact, like
 
 
 def _loop_invariant(
