@@ -18,7 +18,7 @@ from precjax.testing import Undecidable, check_rule
 SHAPES = ((), (3,), (2, 3))
 DTYPES = ("float32",) * 5 + ("float64", "bfloat16", "float16")
 ERRORS = (None, 0.0, 1e-7, 1e-5, 1e-3, 0.05)  # None: an exact input
-DEFAULT, PARTS, MANY = 60, 4, int(os.environ.get("PRECJAX_PROGRAMS", "2000"))
+DEFAULT, PARTS, MANY = 40, 4, int(os.environ.get("PRECJAX_PROGRAMS", "2000"))
 MODEL = precjax.WorstCase(granularity=os.environ.get("PRECJAX_GRANULARITY", "element"))
 SEED = int(os.environ.get("PRECJAX_SEED", "0"))
 

@@ -23,7 +23,7 @@ def test_python_prints_what_is_shown(page, least):
         assert printed.getvalue() == text, f"the page shows\n{text}but this prints\n{printed.getvalue()}"
 
 
-@pytest.mark.parametrize(("command", "last"), [("demo", "-m precjax demo"), ("test", "-m pytest -n 2")])
+@pytest.mark.parametrize(("command", "last"), [("demo", "-m precjax demo"), ("test", "-m pytest -n 3")])
 def test_commands(command, last):
     (line,) = re.findall(rf"<!-- {command} command -->\n```sh\n(.*)\n```", TEXT)
     assert line.startswith("python3 -m venv .venv && ") and line.endswith(last)
