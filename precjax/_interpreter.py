@@ -17,10 +17,10 @@ import jax
 
 from precjax import _jax_compat as compat
 from precjax import platforms
-from precjax._annotated import Annotated, Known, Origin, constant
+from precjax._annotated import Annotated, Coarse, Known, Origin, constant
 from precjax._facts import infer
 from precjax._hooks import Watch
-from precjax._places import called_at, inside, place_of_caller
+from precjax._places import called_at, full_stack, inside, place_of_caller
 from precjax._rerolled import rerolled
 from precjax._turned_products import with_products_turned
 
@@ -67,6 +67,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))
+    forward: set[Any] = set()
 
     def read(atom: Any) -> Annotated:
         return model.admit(constant(atom.val)) if compat.is_literal(atom) else env[atom]
@@ -74,6 +75,11 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     watch = Watch(model)
     for eqn, dead in schedule(body):
         with compat.source_context(eqn):
+            backward = model.sparing and "transpose(" in full_stack()
+            if backward:
+                left = forward.intersection(atom for atom in eqn.invars if not compat.is_literal(atom))
+                env.update((v, _largest(model, env[v])) for v in left)
+                forward -= left
             operands = [read(atom) for atom in eqn.invars]
             if eqn.primitive.name not in _TAKE_COARSE:
                 operands = list(map(model.spread, operands))
@@ -81,10 +87,16 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
             if not is_control(eqn.primitive.name):
                 watch.add(eqn, operands, results)
         env.update(zip(eqn.outvars, results, strict=True))
+        forward.update(() if backward else eqn.outvars)
         for var in dead:
             env.pop(var, None)
     watch.deliver()
     return [model.spread(read(atom)) for atom in body.outvars]
+
+
+def _largest(model: Any, x: Annotated) -> Annotated:
+    """With its largest error everywhere, if it is not one of a loop's that has one for every turn."""
+    return x if isinstance(x.error, Coarse) else model.spread(model.stacked(x))
 
 
 def given(value: Any) -> Annotated:

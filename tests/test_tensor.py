@@ -76,13 +76,12 @@ def test_bad_input():
 def test_errors_take_no_memory():
     """Of a step from state to state: neither as arguments, nor as results, nor on the way to the largest."""
 
-    def bytes_of(model, shape):
+    def bytes_with(model, shape):
         state = precjax.Tracked(jnp.ones((512, 512)), jnp.ones(shape))
-        memory = jax.jit(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model)).lower(state, state).compile().memory_analysis()
-        return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+        return bytes_of(precjax.track(lambda m, g: 0.9 * m + 0.1 * g, model=model), state, state)
 
     plain = 3 * 4 * 512 * 512
-    assert bytes_of(TENSOR, (1, 1)) < 1.01 * plain < 1.9 * plain < bytes_of("worst_case", (512, 512))
+    assert bytes_with(TENSOR, (1, 1)) < 1.01 * plain < 1.9 * plain < bytes_with("worst_case", (512, 512))
 
 
 def deep(weights, x):
@@ -132,13 +131,32 @@ def test_residuals_take_no_memory():
         h, _ = lax.scan(lambda h, w: (jnp.tanh(w @ h), None), x, weights)
         return jnp.sum(h)
 
-    def bytes_of(f):
-        memory = jax.jit(f).lower(weights, x).compile().memory_analysis()
-        return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-
     gradient = jax.grad(loss)
-    plain, one, each = (bytes_of(f) for f in (gradient, precjax.track(gradient, model=TENSOR), precjax.track(gradient)))
+    plain, one, each = (bytes_of(f, weights, x) for f in (gradient, precjax.track(gradient, model=TENSOR), precjax.track(gradient)))
     assert one < 1.15 * plain < 1.5 * plain < each
+
+
+@pytest.mark.parametrize("block", [lambda h, w: jnp.tanh(w @ h), jax.jit(lambda h, w: jnp.tanh(w @ h))], ids=["written out", "jitted"])
+def test_what_a_gradient_waits_for_takes_no_memory(block):
+    """Without a loop: what the backward pass reads of the forward pass has one error."""
+    def loss(weights, x):
+        for w in weights:
+            x = block(x, w) + x
+        return jnp.mean(jnp.where(x > 0.1, x, 2 * x) ** 2)
+
+    small = np.float32(RNG.normal(size=(3, 4, 4)) / 4), np.float32(RNG.normal(size=(4, 5)))
+    check_rule(jax.value_and_grad(loss), *small, model=TENSOR, modes=("jit",), points=2)
+    one, each = (precjax.track(jax.value_and_grad(loss), model=model)(*small).error for model in (TENSOR, "worst_case"))
+    assert one[0] == each[0] and each[1].max() <= one[1].max() <= 1.5 * each[1].max()
+
+    weights, x = jnp.ones((12, 64, 64)) / 64, jnp.ones((64, 4096))
+    one, each = (bytes_of(precjax.track(jax.grad(loss), model=model), weights, x) for model in (TENSOR, "worst_case"))
+    assert each - one > 10 * x.nbytes
+
+
+def bytes_of(f, *args):
+    memory = jax.jit(f).lower(*args).compile().memory_analysis()
+    return memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
 
 
 def products(weights, i, x):
@@ -158,13 +176,13 @@ def test_products_read_one_error():
     error = precjax.track(jnp.matmul, model=normwise)(np.ones((3, 4), np.float32), one[1]).error
     assert 4e-5 <= error[0, 0] < 4.1e-5  # all of one sign
 
-    def bytes_of(error):
+    def temporaries(error):
         weights = [precjax.Tracked(jnp.ones((512, 512)), error) for _ in range(3)]
         layers = lambda weights, i, x: x @ weights[0] @ weights[1] @ lax.switch(i, [lambda w=w: w for w in weights])  # noqa: E731
         args = weights, 1, jnp.ones((8, 512))
         return jax.jit(precjax.track(layers, model=normwise)).lower(*args).compile().memory_analysis().temp_size_in_bytes
 
-    assert bytes_of(jnp.ones((1, 1))) < 1.1 * 4 * 512 * 512 < 2 * 4 * 512 * 512 < bytes_of(jnp.ones((512, 512)))
+    assert temporaries(jnp.ones((1, 1))) < 1.1 * 4 * 512 * 512 < 2 * 4 * 512 * 512 < temporaries(jnp.ones((512, 512)))
 
 
 def test_decisions_stay_apart():

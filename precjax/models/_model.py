@@ -53,6 +53,11 @@ class ErrorModel(abc.ABC):
         return bool(self.hooks)
 
     @property
+    def sparing(self) -> bool:
+        """Whether what a forward pass leaves for its gradient is kept as the results of turns are (`stacked`)."""
+        return False
+
+    @property
     def loops(self) -> bool:
         """Whether equal blocks are interpreted as one loop: not if something watches each equation."""
         return self.rerolls and not self.placed
@@ -102,7 +107,7 @@ class ErrorModel(abc.ABC):
         return results
 
     def stacked(self, x: Annotated) -> Annotated:
-        """A result of a turn of a scan, as it is stored beside those of the other turns."""
+        """A result of a turn of a scan, as it is stored beside those of the other turns; see also `sparing`."""
         return x
 
     def spread(self, x: Annotated) -> Annotated:

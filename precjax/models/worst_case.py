@@ -31,8 +31,8 @@ class WorstCase(RuleModel):
             the last axis), which a matrix product multiplies by its spectral norm at most: bounds then survive more
             layers, at the price of products of the matrices with themselves. "tensor" returns one error per result,
             of shape ``(1, ..., 1)``: the largest of its numbers' errors. State that is carried from call to call then
-            needs no memory for its errors; within a call, every number still has its own, but for what a `scan`
-            stacks (activations that its gradient reads), which has one error for each turn.
+            needs no memory for its errors; within a call, every number still has its own, but for what waits: what a
+            `scan` stacks has one error for each turn, and what a backward pass reads of the forward pass has one.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
@@ -79,6 +79,11 @@ class WorstCase(RuleModel):
         if self.granularity != "tensor" or not one:
             return super().lift(value, error)
         return given(value)._replace(error=Coarse(jnp.reshape(jnp.asarray(error), (1,) * np.ndim(value))))
+
+    @property
+    def sparing(self) -> bool:
+        """By tensor: activations wait for the backward pass, most of them as long as the step takes."""
+        return self.granularity == "tensor"
 
     def stacked(self, x: Annotated) -> Annotated:
         """With the largest error; of a decision, whether it is in doubt: not all are because one is."""
