@@ -22,7 +22,7 @@ CASES = [c for c in [*cases_order.CASES, *cases_complex.CASES] if any(f.startswi
 FACTORIZATIONS = [c for c in CASES if c.name in cases_complex.FACTORIZATIONS]
 # Linear algebra takes seconds to compile, each row.
 ROWS = [
-    *mostly_long(groups([c for c in CASES if c not in FACTORIZATIONS], 6), 8),
+    *mostly_long(groups([c for c in CASES if c not in FACTORIZATIONS], 6), 16),
     *(pytest.param([c], marks=pytest.mark.long) for c in FACTORIZATIONS),
 ]
 # Arithmetic whose references are bounded in pairs; the bounds of others are those of complex128.

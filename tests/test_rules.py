@@ -88,13 +88,18 @@ def parameters():
 
 
 def marks(case, dtype):
-    """Compiling takes the time: outside the long run, rows take turns between the other formats, every second one of arrays."""
+    """Compiling takes the time: outside the long run, rows take turns between the other formats, every second one of arrays.
+
+    The second run of .ci/run has half of the rows.
+    """
     if dtype in case.rare:
         return [pytest.mark.long]
     turns = [other for other in case.formats if other in FLOATS[1:]]
     if not case.scalar and len(case.formats) > 1:
         turns += [None] * len(turns)
     turn = zlib.crc32(case.name.encode())
+    if dtype == "float32":
+        return [pytest.mark.slow] * (turn // 8 % 2)
     return [pytest.mark.long] if dtype in turns and dtype != turns[turn % len(turns)] else []
 
 
