@@ -20,7 +20,8 @@ class Tracked(NamedTuple):
         value: tree of arrays ``(*s)``, any dtype.
         error: tree of real arrays ``(*s)``, float32 (float64 for float64 and complex128 values), in the value's unit,
             what it means is the model's matter: under the worst case an upper bound of |value - exact|. Arrays of
-            shape ``(1, ..., 1)``, one number for all, if the model has ``granularity="tensor"``.
+            shape ``(1, ..., 1)``, one number for all, if the model has ``granularity="tensor"``. A random key is right
+            (0) or may be another one (inf), and then has no exact bit.
 
     Example:
         >>> import jax.numpy as jnp, precjax
