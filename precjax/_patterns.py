@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from precjax._annotated import Annotated
-from precjax._masks import before_mask, same
+from precjax._masks import before_mask, one_array, same
 from precjax._rounding import dtype_of, is_inexact
 
 _MOVES = frozenset({"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "stop_gradient", "copy", "copy_p"})
@@ -67,12 +67,12 @@ def common_factor(a: Annotated, b: Annotated) -> Annotated | None:
     if not made_by(b, "mul"):
         return None
     x, y = b.origin.operands
-    return y if x is a else x if y is a else None
+    return y if one_array(x, a) else x if one_array(y, a) else None
 
 
 def complement(a: Annotated, b: Annotated) -> float | None:
     """c, where b is c - a: then a b is a (c - a), whose slope is c - 2 a."""
-    if not made_by(b, "sub") or b.origin.operands[1] is not a:
+    if not made_by(b, "sub") or not one_array(b.origin.operands[1], a):
         return None
     known = b.origin.operands[0].known
     return known.low if known.low == known.high and math.isfinite(known.low) else None
@@ -81,7 +81,7 @@ def complement(a: Annotated, b: Annotated) -> float | None:
 def _same(a: Annotated, b: Annotated) -> bool:
     """One array, or one constant."""
     fixed = all(x.known.low == x.known.high and np.ndim(x.value) == 0 for x in (a, b))
-    return a is b or (fixed and a.known.low == b.known.low)
+    return one_array(a, b) or (fixed and a.known.low == b.known.low)
 
 
 def shifted_exponentials(x: Annotated, axes: tuple[int, ...]) -> bool:
@@ -149,7 +149,7 @@ def before_move(x: Annotated) -> Annotated | None:
         return operands[lowest.index(False)] if sum(lowest) == 1 else None
     if made_by(x, "select_n") and len(operands) == 3 and made_by(operands[0], "is_finite"):
         # select(is_finite(m), m, 0) is m wherever a bound can be finite
-        return operands[2] if operands[0].origin.operands[0] is operands[2] else None
+        return operands[2] if one_array(operands[0].origin.operands[0], operands[2]) else None
     return None
 
 
@@ -228,7 +228,7 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
     if made_by(y, "sub") and y.origin.operands[1].known[:2] == (0.0, 0.0):  # RMSNorm written as a LayerNorm of mean 0
         y = y.origin.operands[0]
     if not differences:
-        centred = root_of is y
+        centred = root_of is not None and one_array(root_of, y)
     else:
         # The variance as mean of squares minus square of mean, of the array that y is the centred version of.
         mean = squared(differences[0].origin.operands[1])
@@ -238,26 +238,26 @@ def _normalized_by(y: Annotated, root: Annotated, function: str, scale: Annotate
 
 def is_centred(y: Annotated, x: Annotated, mean: Annotated, axes: tuple[int, ...], count: int) -> bool:
     """Whether y is x - mean, and `mean` the mean of x over axes."""
-    if not made_by(y, "sub") or y.origin.operands[0] is not x:
+    if not made_by(y, "sub") or not one_array(y.origin.operands[0], x):
         return False
     moves = chain_of(y.origin.operands[1], before_move)
     total = moves[-1].origin.operands if made_by(moves[-1], "div") else (None, None)
     if (
-        moves[-1] is not mean
+        not one_array(moves[-1], mean)
         or total[1].known[:2] != (float(count), float(count))
         or not made_by(total[0], "reduce_sum")
     ):
         return False
     reduction = total[0].origin
-    same = reduction.operands[0] is x and tuple(reduction.eqn.params["axes"]) == axes
-    return same and meets([*moves, total[0]], axes, np.shape(x.value))
+    alike = one_array(reduction.operands[0], x) and tuple(reduction.eqn.params["axes"]) == axes
+    return alike and meets([*moves, total[0]], axes, np.shape(x.value))
 
 
 def squared(x: Annotated) -> Annotated | None:
     """What x is the square of."""
     if made_by(x, "square") or (made_by(x, "integer_pow") and x.origin.eqn.params["y"] == 2):
         return x.origin.operands[0]
-    if made_by(x, "mul") and x.origin.operands[0] is x.origin.operands[1]:
+    if made_by(x, "mul") and one_array(*x.origin.operands):
         return x.origin.operands[0]
     return None
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from precjax._annotated import Annotated
-from precjax._masks import Masked, alike, masked
+from precjax._masks import Masked, alike, masked, one_array
 from precjax._patterns import before_move_or_cast, chain_of, is_cast, made_by, meets, moves_of, uncast
 from precjax._softmax_patterns import Softmax, before_cast, before_size, softmax, softmax_of
 
@@ -55,11 +55,11 @@ def _softmax_gradient(quotient: Annotated, mean: Annotated, terms: Annotated) ->
         return None
     factors = _factors(uncast(summed.operands[0]))
     squares = [x for x in factors if made_by(x, "integer_pow") and x.origin.eqn.params["y"] == -2]
-    rest = [x for x in factors if not any(x is y for y in squares)]
-    if len(factors) != 3 or len(squares) != 1 or softmax(terms, squares[0].origin.operands[0]) is None:
+    rest = [x for x in factors if not any(one_array(x, y) for y in squares)]
+    if len(rest) != 2 or len(squares) != 1 or softmax(terms, squares[0].origin.operands[0]) is None:
         return None
-    complete = any(x is c for x in rest) and any(uncast(x) is found.terms for x in rest)
-    if not complete or rest[0] is rest[1]:
+    complete = any(one_array(x, c) for x in rest) and any(one_array(uncast(x), found.terms) for x in rest)
+    if not complete or one_array(*rest):
         return None
     return SoftmaxGradient(found._replace(casts=found.casts + sum(map(is_cast, chain))), c)
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from precjax._annotated import Annotated, Known
-from precjax._masks import alike, before_mask, masked
+from precjax._masks import alike, before_mask, masked, one_array
 from precjax._patterns import (
     Shifted,
     before_move,
@@ -87,7 +87,7 @@ def softmax_of(terms: list[Annotated], total: list[Annotated], axes: tuple[int, 
     """The softmax of terms and their sum, given the chains of moves and casts that lead to both."""
     summands = chain_of(total[-1].origin.operands[0], _before_cast_or_mask)
     exponential = terms[-1]
-    found = _exponent(exponential) if summands[-1] is exponential else None
+    found = _exponent(exponential) if one_array(summands[-1], exponential) else None
     if found is None or found[1].axes != axes:
         return None
     exponent, shift = found
@@ -101,7 +101,7 @@ def softmax_of(terms: list[Annotated], total: list[Annotated], axes: tuple[int, 
 def _own_maximum(exponent: Annotated, x: Annotated) -> bool:
     """Whether x - max(x) subtracts the maximum of these very numbers, not of others that they are casts of."""
     source = chain_of(exponent.origin.operands[1], before_move)[-1].origin.operands[0]
-    return source is x or not (is_cast(source) or is_cast(x))
+    return one_array(source, x) or not (is_cast(source) or is_cast(x))
 
 
 def _exponent(terms: Annotated) -> tuple[Annotated, Shifted] | None:
@@ -151,7 +151,7 @@ def log_sum_exp(a: Annotated, b: Annotated) -> LogSumExp | None:
             continue
         maximum = chain_of(largest, before_move)
         subtracted = chain_of(found.softmax.shifted.origin.operands[1], before_move)
-        if maximum[-1] is not subtracted[-1]:
+        if not one_array(maximum[-1], subtracted[-1]):
             continue
         ndim, axes = np.ndim(found.softmax.terms.value), found.softmax.axes
         places = [layout(chain, axes, ndim) for chain in (maximum, chain_of(logarithm, _before_log))]

@@ -190,3 +190,13 @@ def test_decisions_stay_apart():
     loss = lambda w, x: jnp.mean(lax.scan(lambda h, w: (jax.nn.relu(w @ h), None), x, w)[0] ** 2)  # noqa: E731
     one, each = (precjax.track(jax.grad(loss), model=model)(weights, x).error for model in (TENSOR, "worst_case"))
     assert each.max() <= one.max() <= 1.5 * each.max()
+
+
+@pytest.mark.parametrize("f", [lambda x: jnp.sum(jax.nn.softmax(x) * np.float32([1, -2, 3, 4])), jax.nn.logsumexp], ids=["softmax", "logsumexp"])
+def test_theorems_know_what_waits_for_a_gradient(f):
+    """An array that keeps its largest error is still the array that a softmax was made of."""
+    x = precjax.Tracked(np.float32(RNG.normal(size=4)), np.full(4, 1e-5, np.float32))
+    gradient = jax.grad(lambda x: jnp.sin(f(x)))
+    one, each = (precjax.track(gradient, model=model)(x).error for model in (TENSOR, "worst_case"))
+    check_rule(gradient, x, model=TENSOR, modes=("jit",), points=2)
+    assert each.max() <= one.max() <= 1.1 * each.max()
