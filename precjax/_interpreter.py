@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from precjax import _jax_compat as compat
 from precjax import platforms
@@ -26,6 +27,7 @@ from precjax._turned_products import with_products_turned
 
 _CONTROL: dict[str, Callable[..., list[Annotated]]] = {}
 _TAKE_COARSE: set[str] = set()
+_WORTH_SPARING = 1 << 16  # numbers: the head of a network is smaller, and quotients by small probabilities have a bound
 
 
 def control(*names: str, coarse: bool = False) -> Callable[[Callable], Callable]:
@@ -95,8 +97,9 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
 
 
 def _largest(model: Any, x: Annotated) -> Annotated:
-    """With its largest error everywhere, if it is not one of a loop's that has one for every turn."""
-    return x if isinstance(x.error, Coarse) else model.spread(model.stacked(x))
+    """With its largest error everywhere, if that is worth it, and no loop has left it one for every turn."""
+    small = np.size(x.value) < _WORTH_SPARING
+    return x if small or isinstance(x.error, Coarse) else model.spread(model.stacked(x))
 
 
 def given(value: Any) -> Annotated:

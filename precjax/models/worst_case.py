@@ -32,7 +32,8 @@ class WorstCase(RuleModel):
             layers, at the price of products of the matrices with themselves. "tensor" returns one error per result,
             of shape ``(1, ..., 1)``: the largest of its numbers' errors. State that is carried from call to call then
             needs no memory for its errors; within a call, every number still has its own, but for what waits: what a
-            `scan` stacks has one error for each turn, and what a backward pass reads of the forward pass has one.
+            `scan` stacks has one error for each turn, and large arrays that a backward pass reads of the forward pass
+            have one.
         missing: "raise" or "inf": what a primitive without a rule does.
         strict: give inf instead of freezing the bits of an inexact float that are read as an integer.
 
