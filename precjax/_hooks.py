@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from precjax._annotated import Annotated
-from precjax._places import full_stack, place_of
+from precjax._places import full_stack, of_gradient, place_of
 from precjax._tracked import Tracked
 
 
@@ -167,7 +167,7 @@ def site_of(eqn: Any) -> Site:
     """Where an equation stands; inside the context of its source."""
     place, stack = place_of(eqn), full_stack()
     line, function = (place.line, place.function) if place else ("(inside a library)", "")
-    return Site(eqn.primitive.name, line, function, _path(stack), "transpose(" in stack)
+    return Site(eqn.primitive.name, line, function, _path(stack), of_gradient(stack))
 
 
 def _path(stack: str) -> str:

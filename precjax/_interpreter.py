@@ -21,7 +21,7 @@ from precjax import platforms
 from precjax._annotated import Annotated, Coarse, Known, Origin, constant
 from precjax._facts import infer
 from precjax._hooks import Watch
-from precjax._places import called_at, full_stack, inside, place_of_caller
+from precjax._places import called_at, full_stack, inside, of_gradient, place_of_caller
 from precjax._rerolled import rerolled
 from precjax._turned_products import with_products_turned
 
@@ -77,8 +77,9 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     watch = Watch(model)
     for eqn, dead in schedule(body):
         with compat.source_context(eqn):
-            backward = model.sparing and "transpose(" in full_stack()
-            if backward:
+            if not (model.sparing and of_gradient(full_stack())):
+                forward.update(eqn.outvars)
+            else:
                 left = forward.intersection(atom for atom in eqn.invars if not compat.is_literal(atom))
                 env.update((v, _largest(model, env[v])) for v in left)
                 forward -= left
@@ -89,7 +90,6 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
             if not is_control(eqn.primitive.name):
                 watch.add(eqn, operands, results)
         env.update(zip(eqn.outvars, results, strict=True))
-        forward.update(() if backward else eqn.outvars)
         for var in dead:
             env.pop(var, None)
     watch.deliver()

@@ -83,6 +83,11 @@ def full_stack() -> str:
     return "/".join(part for part in (_AROUND.get(), compat.name_stack()) if part)
 
 
+def of_gradient(stack: str) -> bool:
+    """Whether what has this path of names belongs to a backward pass."""
+    return "transpose(" in stack
+
+
 @contextlib.contextmanager
 def inside() -> Iterator[None]:
     """What is traced inside keeps the name stack of now."""

@@ -52,6 +52,7 @@ def test_each_key_has_its_own_doubt():
     x = Tracked(jnp.float32([0.6, 0.9, 0.4]), 0.2)
     error = track(lambda x: jax.vmap(drawn(MADE["fold_in"]))(x)[::-1])(x).error
     assert (np.isinf(error).all(axis=1) == [True, False, True]).all() and (error[1] < 1e-5).all()
+    assert track(lambda i: jax.random.bits(KEYS[i]))(1).error == 0
 
 
 def test_keys_are_compared():

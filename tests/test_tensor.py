@@ -114,11 +114,12 @@ def scan_only(weights, x):
 def test_loops_store_one_error_for_each_turn():
     """And what they store encloses every number's error, from arguments with one error or many, under grad and vmap."""
     weights, x = np.float32(RNG.normal(size=(5, 4, 4)) / 2), np.float32(RNG.normal(size=(3, 4)))
-    args = precjax.Tracked(weights, np.full((5, 1, 1), 1e-5, np.float32)), x
-    check_rule(states_and_gradient, *args, model=TENSOR, modes=("jit",), points=1)
-    one, each = (precjax.track(states_and_gradient, model=model)(*args) for model in (TENSOR, "worst_case"))
-    for a, b in zip(jax.tree.leaves(one.error), jax.tree.leaves(each.error), strict=True):
-        assert a.shape == (1,) * b.ndim and a.max() >= b.max()
+    for error in (np.full((1, 1, 1), 1e-5), np.full((5, 1, 1), 1e-5)):
+        args = precjax.Tracked(weights, np.float32(error)), x
+        check_rule(states_and_gradient, *args, model=TENSOR, modes=("jit",), points=1)
+        one, each = (precjax.track(states_and_gradient, model=model)(*args) for model in (TENSOR, "worst_case"))
+        for a, b in zip(jax.tree.leaves(one.error), jax.tree.leaves(each.error), strict=True):
+            assert a.shape == (1,) * b.ndim and a.max() >= b.max()
     batch = jax.vmap(lambda w: precjax.track(scan_only, model=TENSOR)(precjax.Tracked(w, jnp.full((1, 1, 1), 1e-5)), x))
     assert np.isfinite(batch(np.stack([weights, weights])).error[1]).all()
 

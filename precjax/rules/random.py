@@ -31,7 +31,7 @@ def random(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> li
 
 
 @rule("rng_bit_generator")
-def generated(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+def generated(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """Of one key, an array of integers."""
     doubt = model.doubt(operands[0])
     return _drawn(model, [] if doubt is None else [jnp.any(doubt)], outs)
