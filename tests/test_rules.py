@@ -26,6 +26,7 @@ import pytest
 from cases import FLOATS, Draw, Drawn, errors_of
 
 import precjax
+from precjax._rounding import error_dtype, is_inexact
 from precjax.testing import check_rule
 
 TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_shifts, cases_special, cases_sparse, cases_state)
@@ -124,6 +125,16 @@ def test_rule_is_traced_with_x64_on(case):
     """Then Python's numbers are float64, and may meet a bound in float32."""
     with precision("float32+x64"):
         jax.eval_shape(precjax.track(case.f), *arguments(case, "float32+x64", 0.0, "relative", 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for c in CASES if "float64" in c.formats + c.rare], ids=lambda case: case.name)
+def test_probabilistic_is_traced_in_float64(case):
+    """What is joined and compared there is float64, but errors of decisions are float32."""
+    with precision("float64"):
+        out = jax.eval_shape(precjax.track(case.f, model="probabilistic"), *arguments(case, "float64", 0.0, "relative", 0))
+        for value, error in zip(jax.tree.leaves(out.value), jax.tree.leaves(out.error), strict=True):
+            assert error.dtype == (error_dtype(value.dtype) if is_inexact(value.dtype) else np.float32)
 
 
 def judge(case, dtype, model, ways=modes_of):

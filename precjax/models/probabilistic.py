@@ -197,7 +197,7 @@ class Probabilistic(RuleModel):
         # one is 1 if p is more than the confidence allows. The larger serves both.
         likely = where(less(self._quantile * math.sqrt(1 - self.confidence), likely), maximum(likely, 1.0), likely)
         # Rarer errors than the confidence allows do not count: their size would drown all others.
-        return where(less(self._quantile, t), 0.0, likely)
+        return lax.convert_element_type(where(less(self._quantile, t), 0.0, likely), jnp.float32)
 
     def add(self, out: Any, a: Ball, b: Ball) -> Any:
         """Root of the sum of squares; errors add up where an operand is nearly lost, or may be the same every time."""

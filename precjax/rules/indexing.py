@@ -18,8 +18,19 @@ from jax import lax
 from precjax import _jax_compat as compat
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._registry import refusal, rule
-from precjax._rounding import enlarged, error_dtype, is_inexact, less, never_nan, plus, reordered, times, where
+from precjax._registry import complex_rule, refusal, rule
+from precjax._rounding import (
+    COMPLEX_PRODUCT,
+    enlarged,
+    error_dtype,
+    is_inexact,
+    less,
+    never_nan,
+    plus,
+    reordered,
+    times,
+    where,
+)
 from precjax.rules.integer import combine_integers
 from precjax.rules.reduction import product_error
 from precjax.rules.structural import explicit
@@ -189,11 +200,21 @@ def _scattered(scatter: Any, base: Any, indices: Any, updates: Any, params: dict
 @rule("scatter-mul", "scatter_mul")
 def scatter_mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
     """Products of as many factors as meet in a place, in any order."""
+    return _products(model, operands, outs[0], params, ulps=1.0)
+
+
+@complex_rule("scatter-mul", "scatter_mul")
+def complex_scatter_mul(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], **params: Any) -> list[Any]:
+    """As of real numbers, with the roundings of complex products."""
+    return _products(model, operands, outs[0], params, COMPLEX_PRODUCT)
+
+
+def _products(model: Any, operands: Sequence[Annotated], out: Any, params: dict[str, Any], ulps: float) -> list[Any]:
     x, indices, update = operands
     multiply = lambda base, updates: _scattered(lax.scatter_mul, base, indices.value, updates, params)  # noqa: E731
     terms = max(int(np.prod(indices.value.shape[:-1])), 1) + 1
-    error = product_error(model, [x, update], outs[0], terms, multiply)
-    return [_unless(_uncertain(model, [indices]), error, model, outs[0])]
+    error = product_error(model, [x, update], out, terms, multiply, ulps)
+    return [_unless(_uncertain(model, [indices]), error, model, out)]
 
 
 @rule("scatter-max", "scatter-min", "scatter_max", "scatter_min")
