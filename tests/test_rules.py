@@ -128,11 +128,12 @@ def test_rule_is_traced_with_x64_on(case):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["probabilistic", precjax.Stochastic(samples=2)], ids=["probabilistic", "stochastic"])
 @pytest.mark.parametrize("case", [c for c in CASES if "float64" in c.formats + c.rare], ids=lambda case: case.name)
-def test_probabilistic_is_traced_in_float64(case):
-    """What is joined and compared there is float64, but errors of decisions are float32."""
+def test_statistical_models_are_traced_in_float64(case, model):
+    """What is joined, compared and moved there is float64, but errors of decisions are float32."""
     with precision("float64"):
-        out = jax.eval_shape(precjax.track(case.f, model="probabilistic"), *arguments(case, "float64", 0.0, "relative", 0))
+        out = jax.eval_shape(precjax.track(case.f, model=model), *arguments(case, "float64", 0.0, "relative", 0))
         for value, error in zip(jax.tree.leaves(out.value), jax.tree.leaves(out.error), strict=True):
             assert error.dtype == (error_dtype(value.dtype) if is_inexact(value.dtype) else np.float32)
 

@@ -14,7 +14,7 @@ from jax import lax
 from precjax import Stochastic, Tracked, track
 from precjax._annotated import Annotated
 from precjax.models._age import Count, older
-from precjax.models.stochastic import StochasticTracked, _convolved
+from precjax.models.stochastic import StochasticTracked, _run_by_run
 
 RANDOM = np.random.default_rng(2)
 X = np.float32([1.0, -2.0, 0.3])
@@ -315,6 +315,8 @@ def test_other_programs_and_formats():
             x.astype(jnp.float8_e4m3fn) * 3,
             jax.random.normal(key, (3,)),
             (x + 1j) * (x + 2j),
+            jnp.where(jnp.arange(3) > 0, x + 1j, 0) + jnp.arange(3),
+            lax.ragged_dot(a, a[None] * x[:2, None, None], jnp.array([1, 2], jnp.int32)),
         )
 
     out = track(g, model="stochastic")(X, jax.random.key(0))
@@ -400,7 +402,7 @@ def test_convolutions_run_by_run(batched):
     images, kernels = normal(5, 2, 3, 8, 8), normal(5, 4, 3, 3, 3)
     args = tuple(x if axis == 0 else x[0] for x, axis in zip((images, kernels), batched, strict=True))
     (eqn,) = jax.make_jaxpr(lambda x, k: lax.conv(x, k, (1, 1), "SAME"))(images[0], kernels[0]).eqns
-    run = lambda x, k: _convolved(eqn, (Annotated(x), Annotated(k)))  # noqa: E731
+    run = lambda x, k: _run_by_run(eqn, (Annotated(x), Annotated(k)))  # noqa: E731
     (found,) = jax.jit(jax.vmap(run, batched, axis_size=5))(*args)
     for i in range(5):
         x, k = (a[i] if axis == 0 else a for a, axis in zip(args, batched, strict=True))

@@ -46,7 +46,7 @@ _ELEMENTWISE = frozenset({
     "erf", "erfc", "erf_inv", "lgamma", "digamma", "pow", "integer_pow", "reduce_sum", "cumsum", "reduce_prod",
     "cumprod",
 })  # fmt: skip
-_CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated"})
+_CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated", "ragged_dot_general"})
 
 # Their partial sums are blocked: 0.4 to 0.8 times the deviation of a random order (see `partial_sums`).
 _PRODUCTS = 0.5
@@ -115,6 +115,9 @@ def _count(eqn: Any) -> float:
 
 
 def _fits(integer: Any, dtype: Any) -> bool:
+    """Whether a cast is taken as exact: it is, or what few large integers lose in it is left out."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return True
     bits = 1 if integer == jnp.bool_ else jnp.iinfo(integer).bits
     return bits <= format_of(dtype).digits
 
@@ -139,8 +142,10 @@ def _smaller(a: Any, b: Any) -> int:
     return 1 if a.size > _LARGER * b.size else 0
 
 
-def _product(params: Any, a: Any, b: Any) -> tuple[int, bool, int]:
-    (contracted, _), _ = params["dimension_numbers"]
+def _product(params: Any, a: Any, b: Any, *groups: Any) -> tuple[int, bool, int]:
+    """Of a ragged product in which terms have groups, as many as there are."""
+    numbers = params.get("dimension_numbers") or params["ragged_dot_dimension_numbers"].dot_dimension_numbers
+    (contracted, _), _ = numbers
     return math.prod(a.shape[i] for i in contracted), False, _smaller(a, b)
 
 
@@ -169,7 +174,7 @@ _TERMS: dict[str, Callable[..., tuple[int, bool, int]]] = {
     "reduce_sum": lambda params, x: (math.prod(x.shape[i] for i in params["axes"]), True, 0),
     "cumsum": lambda params, x: (x.shape[params["axis"]], True, 0),
     "reduce_window_sum": lambda params, x: (math.prod(params["window_dimensions"]), True, 0),
-    "dot_general": _product, "conv_general_dilated": _convolution,
+    "dot_general": _product, "ragged_dot_general": _product, "conv_general_dilated": _convolution,
     "scatter-add": _added, "scatter_add": _added, "scatter-sub": _added, "scatter_sub": _added,
     "fft": _transform,
     "psum": lambda params, x: (added(params["axes"], params["axis_index_groups"], x.shape), False, 0),

@@ -34,7 +34,8 @@ from precjax.models._model import repeatable
 from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, of_one, roundings, scales
 from precjax.models._sampled import StochasticTracked
 
-_WRITTEN_OUT = 64  # samples at most of which a convolution is written out for each
+_WRITTEN = ("conv_general_dilated", "ragged_dot_general")
+_WRITTEN_OUT = 64  # samples at most of which a product is written out for each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,7 @@ class Stochastic(Bare):
         unit = _unit(dtype, dtype_of(operands[noise.operand].value))
         if noise.of_term:
             operands[noise.operand] = _moved_terms(operands, noise, unit, key)
-        outs = _convolved(eqn, operands) if eqn.primitive.name == "conv_general_dilated" else bind(eqn, operands)
+        outs = _run_by_run(eqn, operands) if eqn.primitive.name in _WRITTEN else bind(eqn, operands)
         key = mix(key)
         return [
             self._round_result(eqn, operands, out, var.aval.dtype, noise, mix(key + np.uint32(i)))
@@ -209,21 +210,30 @@ def _rounded_once(x: Any) -> Any:
     return computed_once(x) if real else x
 
 
-def _convolved(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
-    """A convolution, written out run by run where kernels differ: XLA's groups take twice as long."""
-    convolve = functools.partial(compat.bind, eqn)
+def _run_by_run(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
+    """A product, written out where all operands differ from run to run: XLA's groups take twice as long.
+
+    JAX vectorises ragged products only over the first axis of every operand.
+
+    Returns:
+        The results.
+    """
+    multiply = functools.partial(compat.bind, eqn)
+    ragged = eqn.primitive.name != "conv_general_dilated"
 
     @jax.custom_batching.custom_vmap
-    def of_runs(images: Any, kernel: Any) -> Any:
-        return convolve((images, kernel))
+    def of_runs(*values: Any) -> Any:
+        return multiply(values)
 
     @of_runs.def_vmap
-    def _(size: int, batched: list[bool], images: Any, kernel: Any) -> Any:
+    def _(size: int, batched: list[bool], *values: Any) -> Any:
         if all(batched) and size <= _WRITTEN_OUT:
-            runs = [convolve((images[i], kernel[i])) for i in range(size)]
-            outs = [jnp.stack(out) for out in zip(*runs, strict=True)]
-        else:
-            outs = jax.vmap(convolve, ([0 if b else None for b in batched],), axis_size=size)([images, kernel])
+            runs = [multiply([x[i] for x in values]) for i in range(size)]
+            return [jnp.stack(out) for out in zip(*runs, strict=True)], [True] * len(runs[0])
+        if ragged:
+            values = [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(values, batched, strict=True)]
+        axes = [0 if b or ragged else None for b in batched]
+        outs = jax.vmap(multiply, (axes,), axis_size=size)(list(values))
         return outs, [True] * len(outs)
 
     return of_runs(*(x.value for x in operands))
