@@ -22,23 +22,28 @@ class Known(NamedTuple):
         settled: every admissible execution computes the same value here (inputs, and inputs that were only moved).
         masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving
             and adding.
+        fixed: it is made of constants alone.
     """
 
     low: float = -math.inf
     high: float = math.inf
     settled: bool = False
     masked: bool = False
+    fixed: bool = False
 
     def join(self, other: Known) -> Known:
         """What holds for an array that is the one or the other."""
         low, high = min(self.low, other.low), max(self.high, other.high)
-        return Known(low, high, self.settled and other.settled, self.masked or other.masked)
+        return Known(low, high, *self._common(other))
+
+    def _common(self, other: Known) -> tuple[bool, bool, bool]:
+        return self.settled and other.settled, self.masked or other.masked, self.fixed and other.fixed
 
     def widen(self, other: Known) -> Known:
         """The part of these facts that `other` keeps: one step of a loop's invariant."""
         low = self.low if other.low >= self.low else -math.inf
         high = self.high if other.high <= self.high else math.inf
-        return Known(low, high, self.settled and other.settled, self.masked or other.masked)
+        return Known(low, high, *self._common(other))
 
 
 class Origin(NamedTuple):
@@ -84,6 +89,6 @@ class Annotated(NamedTuple):
 def constant(value: Any) -> Annotated:
     """A literal: exact, settled, its range a point."""
     if not is_constant(value) or np.iscomplexobj(value):
-        return Annotated(value, known=Known(settled=True))
+        return Annotated(value, known=Known(settled=True, fixed=True))
     number = float(held(value))
-    return Annotated(value, known=Known(number, number, True, math.isinf(number)))
+    return Annotated(value, known=Known(number, number, True, math.isinf(number), True))

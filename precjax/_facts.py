@@ -77,6 +77,10 @@ _FOLDS: dict[str, Callable[..., Fraction]] = {
 
 def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     """What is known of result number `index` of an equation."""
+    return _inferred(eqn, operands, index, error)._replace(fixed=all(x.known.fixed for x in operands))
+
+
+def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     name = eqn.primitive.name
     moved = operands[index if name in ("optimization_barrier", "sort", "device_put") else 0] if operands else None
     settled = error is None or (name in _SETTLED and all(x.known.settled for x in operands))

@@ -66,7 +66,7 @@ def interpret(model: Any, jaxpr: Any, args: Sequence[Annotated]) -> list[Annotat
     body = with_products_turned(compat.open_jaxpr(jaxpr))
     if model.loops:
         body = rerolled(body)
-    constants = [model.admit(given(x)) for x in compat.constants(jaxpr)]
+    constants = [_fixed(model.admit(given(x))) for x in compat.constants(jaxpr)]
     env = dict(zip(body.constvars, constants, strict=True))
     env.update(zip(body.invars, args, strict=True))
     forward: set[Any] = set()
@@ -105,6 +105,10 @@ def _largest(model: Any, x: Annotated) -> Annotated:
 def given(value: Any) -> Annotated:
     """An array from outside the program: exact."""
     return Annotated(value, known=Known(settled=True, masked=True))
+
+
+def _fixed(x: Annotated) -> Annotated:
+    return x._replace(known=x.known._replace(fixed=True))
 
 
 def apply(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:

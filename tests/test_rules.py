@@ -19,6 +19,7 @@ import cases_shifts
 import cases_sparse
 import cases_special
 import cases_state
+import cases_whole
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ import precjax
 from precjax._rounding import error_dtype, is_inexact
 from precjax.testing import check_rule
 
-TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_shifts, cases_special, cases_sparse, cases_state)
+TABLES = (cases_elementwise, cases_arrays, cases_patterns, cases_complex, cases_division, cases_kernels, cases_linalg, cases_order, cases_shifts, cases_special, cases_sparse, cases_state, cases_whole)
 CASES = [case for table in TABLES for case in table.CASES]
 CEILINGS = pathlib.Path(__file__).with_name("tightness.csv")
 RECORDING = os.environ.get("PRECJAX_RECORD_TIGHTNESS")

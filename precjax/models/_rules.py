@@ -34,6 +34,7 @@ from precjax._rounding import (
     where,
 )
 from precjax.models._model import ErrorModel
+from precjax.rules import constants
 
 _TRACE = 2.0**-10  # of a rounding: enough to carry an infinity, too little to matter
 
@@ -180,6 +181,7 @@ class RuleModel(ErrorModel):
             return list(zip(outs, self._unknown(eqn, operands, wholes, PARTS if parts else None), strict=True))
         rule = find(eqn.primitive.name, _is_complex(eqn))
         errors = rule(self, operands, wholes, **eqn.params)
+        errors = constants.lowered(self, rule, eqn, operands, wholes, errors)
         return [(v, None if e is None else same_type(_sure(e), v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(

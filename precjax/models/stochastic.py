@@ -33,7 +33,9 @@ from precjax.models._bare import Bare
 from precjax.models._model import repeatable
 from precjax.models._random_roundings import SAMPLES, Roundings, in_float32, of_one, roundings, scales
 from precjax.models._sampled import StochasticTracked
+from precjax.rules.whole import whole_numbers
 
+_SUMS = ("reduce_sum", "cumsum", "reduce_window_sum")
 _WRITTEN = ("conv_general_dilated", "ragged_dot_general")
 _WRITTEN_OUT = 64  # samples at most of which a product is written out for each
 
@@ -145,6 +147,8 @@ class Stochastic(Bare):
             key = self._key(eqn.primitive.name, count.word())
             outs = self._cast(eqn, operands[0], key) if noise is None else self._perturbed(eqn, operands, noise, key)
             outs = [_rounded_once(out) for out in outs]
+            if eqn.primitive.name in _SUMS and operands[0].error is None:
+                outs = _unless_whole(eqn, operands[0], outs)
         aged = rounds or ages
         return [(out, Age(count, np.shape(out)) if aged and is_inexact(dtype_of(out)) else None) for out in outs]
 
@@ -208,6 +212,15 @@ def _rounded_once(x: Any) -> Any:
     """The same array, which no kernel that reads it draws the roundings of again."""
     real = is_inexact(x.dtype) and not jnp.issubdtype(x.dtype, jnp.complexfloating)
     return computed_once(x) if real else x
+
+
+def _unless_whole(eqn: Any, x: Annotated, outs: Sequence[Any]) -> list[Any]:
+    """A sum of whole numbers is not rounded, and may be cast to an integer; see `rules.whole`."""
+    value = jnp.asarray(x.value)
+    if not is_inexact(value.dtype) or jnp.issubdtype(value.dtype, jnp.complexfloating):
+        return list(outs)
+    exact = jnp.all(whole_numbers(value)) & (jnp.sum(jnp.abs(value)) < 2.0 ** format_of(value.dtype).digits)
+    return [jnp.where(exact, plain, out) for plain, out in zip(bind(eqn, [x]), outs, strict=True)]
 
 
 def _run_by_run(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:

@@ -32,7 +32,7 @@ def _loop_invariant(
         (model.explicit(x) if rounded else x)._replace(origin=None)
         for x, rounded in zip(carry, _of_products(body, len(carry)), strict=True)
     ]
-    carry = [x._replace(known=x.known._replace(settled=x.error is None)) for x in carry]
+    carry = [x._replace(known=x.known._replace(settled=x.error is None, fixed=False)) for x in carry]
     while True:
         transformed = transform(model, body, [*before, *carry, *after])
         following = transformed.outputs[: len(carry)]

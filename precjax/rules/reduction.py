@@ -38,6 +38,7 @@ from precjax._rounding import (
 )
 from precjax.rules.decision import best_along, candidates
 from precjax.rules.integer import combine_integers
+from precjax.rules.whole import exact_total
 
 _LONG = 1 << 16  # terms beyond which a bound's own sum is taken in two stages
 
@@ -64,7 +65,7 @@ def summed(
     moved = times(moved, 1 + 2 * of_result) if one_sign else moved  # an execution's result differs by that
     final = times(magnitude(out, x.dtype), of_result) if of_result else None
     steps = terms if steps is None else steps
-    return model.total(out, moved, final, ulps=0, steps=steps, flushed=3 * terms)
+    return exact_total(x, add, out, model.total(out, moved, final, ulps=0, steps=steps, flushed=3 * terms))
 
 
 @rule("reduce_sum")

@@ -1,21 +1,23 @@
 """Sums of whole numbers in floating point: counts that became floats, orders of functions, degrees of freedom.
 
 Theorem: whole numbers up to 2**p, p the digits of the format, are exact in it, and so is their sum while it stays below
-2**p. Which arrays are whole in exact arithmetic is known from their making: from integers, or by floor; a computed one
-is the exact one where its error is 0.
+2**p, in any order where the sum of their sizes does. Which arrays are whole in exact arithmetic is known from their
+making: from integers, or by floor; a computed one is the exact one where its error is 0. Exact ones can be looked at.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated
-from precjax._ball import Ball
+from precjax._ball import Ball, subnormal
 from precjax._rounding import dtype_of, equal, format_of, is_inexact, less, where
 
 _DEPTH = 4  # of sums and moves; each sum asks twice
@@ -32,6 +34,23 @@ def exact_sum(a: Ball, b: Ball, out: Any, error: Any) -> Any:
         if not x.exact:
             kept = lax.bitwise_and(kept, jnp.broadcast_to(equal(x.error, 0.0), out.shape))
     return where(kept, 0.0, error)
+
+
+def exact_total(x: Ball, add: Callable[[Any], Any], out: Any, error: Any) -> Any:
+    """The error of a sum of many, which `add` sums, 0 where it is one of whole numbers that are exact."""
+    if x.is_complex or not (x.exact or is_whole(x.operand)):
+        return error
+    size = jnp.broadcast_to(jnp.asarray(x.size, x.dtype), np.shape(x.operand.value))
+    if not x.exact:
+        size = where(equal(x.error, 0.0), size, np.inf)
+    elif not is_whole(x.operand):
+        size = where(whole_numbers(jnp.asarray(x.operand.value)), size, np.inf)
+    return where(less(add(size), 2.0 ** format_of(out.dtype).digits), 0.0, error)
+
+
+def whole_numbers(value: Any) -> Any:
+    """Where a float is a whole number, or infinite."""
+    return lax.bitwise_and(lax.eq(value, lax.floor(value)), lax.bitwise_not(subnormal(value)))
 
 
 def is_whole(x: Annotated, depth: int = _DEPTH) -> bool:
