@@ -31,12 +31,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
 from precjax._random_rounding import mix, random_bits, word_of
 from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, is_inexact, is_plain
+from precjax.models import _backward as backward
 from precjax.models._model import ErrorModel
 from precjax.models._moderated import moderated_bound, own_bound
-from precjax.models._pushed import pushed
+from precjax.models._pushed import probes_first, pushed
 from precjax.models._rules import RuleModel
 
 MOST = 16  # signs that fit in the last bits of a number
@@ -66,7 +68,7 @@ class Probed(ErrorModel):
     def lift(self, value: Any, error: Any) -> Annotated:
         """The argument's error, with random signs."""
         x = self.rules.lift(value, error)
-        return x._replace(error=jnp.moveaxis(self._drawn(x.error, jnp.asarray(value), "argument"), 0, -1))
+        return x._replace(error=jnp.moveaxis(self.drawn(x.error, jnp.asarray(value), "argument"), 0, -1))
 
     def error(self, x: Annotated) -> Any:
         """Of decisions and integers, most of which never deviate, one by one."""
@@ -111,21 +113,60 @@ class Probed(ErrorModel):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """What the equation rounds, with random signs, and what the deviations of its operands make."""
         exact = [Annotated(x.value, known=x.known) for x in operands]
-        rounded = self.rules.apply(eqn, exact)
+        if backward.is_stable(eqn, operands):
+            outs = compat.bind(eqn, [x.value for x in operands])
+            errors = (
+                [e for _, e in self.rules.by_rule(eqn, exact)] if eqn.primitive.name == "lu" else [None] * len(outs)
+            )
+            return list(zip(outs, self.of_stable(eqn, operands, outs, errors), strict=True))
+        rounded = self.rules.by_rule(eqn, exact)
         outs = [value for value, _ in rounded]
         moved = None
         if any(x.error is not None for x in operands) and outs:
-            moved = pushed(eqn, [_probes_first(x) for x in operands], [lax.stop_gradient(v) for v in outs])
+            moved = pushed(eqn, [probes_first(x) for x in operands], [lax.stop_gradient(v) for v in outs])
             if moved is None:
-                rounded = self.rules.apply(eqn, [Annotated(x.value, self._bound(x), x.known) for x in operands])
+                rounded = self.rules.by_rule(eqn, [Annotated(x.value, self._bound(x), x.known) for x in operands])
         moved = moved or [None] * len(outs)
         name = eqn.primitive.name
         made = []
         for (out, error), deviation in zip(rounded, moved, strict=True):
-            own = None if error is None else self._drawn(error, out, name, self._repeats(name, operands, out))
+            own = None if error is None else self.drawn(error, out, name, self._repeats(name, operands, out))
             both = own if deviation is None else deviation if own is None else own + deviation
             made.append((out, None if both is None else jnp.moveaxis(both, 0, -1)))
         return made
+
+    def of_stable(
+        self, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], errors: Sequence[Any]
+    ) -> list[Any]:
+        """The deviations of the results of a backward stable algorithm, ``(*s, k)``.
+
+        Args:
+            eqn: the equation.
+            operands: with deviations.
+            outs: the results.
+            errors: of the rules, None for none: taken where derivatives are infinite, or pivots in doubt.
+
+        Returns:
+            One for each result.
+        """
+        deviations = backward.moved(self, eqn, list(map(probes_first, operands)), outs, errors[0])
+        doubt = backward.in_doubt(outs, deviations, self.confidence)
+        made = []
+        for out, error, deviation in zip(outs, errors, deviations, strict=True):
+            own = np.inf if error is None else self.drawn(error, out, eqn.primitive.name)
+            usual = backward.usual(out, deviation, doubt)
+            made.append(jnp.moveaxis(jnp.where(usual, 0 if deviation is None else deviation, own), 0, -1))
+        return made
+
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """Of linear systems, whose solutions no pivots change, what the factors of the matrix say."""
+        if not backward.is_system(name, operands, results):
+            return results
+        (x,) = results
+        error = backward.solved_again(self, params, operands, lambda y: y, x.value)
+        return [x] if error is None else [x._replace(error=error)]
 
     def _bound(self, x: Annotated) -> Any:
         return None if x.error is None else self.error(x)
@@ -140,8 +181,14 @@ class Probed(ErrorModel):
         smaller = lax.min(*jnp.broadcast_arrays(*(jnp.abs(jnp.asarray(x.value)).astype(dtype) for x in operands)))
         return smaller < lax.abs(out).astype(dtype) * np.asarray(STAGNANT * format_of(out.dtype).unit_roundoff, dtype)
 
-    def _drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
-        """+-s for each probe and number; bools, of which s is the root of a probability, turn that often."""
+    def carried(self, x: Annotated) -> Annotated:
+        """An operand of the rules, with deviations ``(*s, k)`` drawn from its error."""
+        if x.error is None:
+            return x
+        return x._replace(error=jnp.moveaxis(self.drawn(x.error, jnp.asarray(x.value), "operand"), 0, -1))
+
+    def drawn(self, error: Any, out: Any, name: str, repeats: Any = False) -> Any:
+        """+-s for each probe and number, ``(k, *s)``; bools, of which s**2 is the probability, turn that often."""
         error, out = lax.stop_gradient((jnp.broadcast_to(error, np.shape(out)), out))
         bits = random_bits(jnp.where(repeats, np.uint32(0), _bits(out)), np.uint32(zlib.crc32(name.encode())))
         signs = bits >> np.uint32(32 - self.count)
@@ -164,12 +211,6 @@ def _signed(sizes: Any, count: int) -> Any:
     place = (8 * word.itemsize - 1) - lax.broadcasted_iota(word, (count, *[1] * sizes.ndim), 0)
     bits = lax.bitcast_convert_type(sizes, word)[None]
     return lax.bitcast_convert_type(bits << place & top | bits & ~top, sizes.dtype)
-
-
-def _probes_first(x: Annotated) -> Annotated:
-    """Deviations ``(k, *s)``, which are fast to compute with; XLA drops the transposition between two operations."""
-    error = None if x.error is None else jnp.moveaxis(x.error, -1, 0)
-    return x._replace(value=lax.stop_gradient(x.value), error=error)
 
 
 def _bits(x: Any) -> Any:

@@ -36,6 +36,12 @@ from precjax.models._pushed_products import PRODUCTS, for_each, in_wide, moved_p
 _FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 
+def probes_first(x: Annotated) -> Annotated:
+    """Deviations ``(k, *s)``, which are fast to compute with; XLA drops the transposition between two operations."""
+    error = None if x.error is None else jnp.moveaxis(x.error, -1, 0)
+    return x._replace(value=lax.stop_gradient(x.value), error=error)
+
+
 def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any] | None:
     """The deviations of the results, roundings of the equation itself left out.
 
@@ -59,11 +65,15 @@ def pushed(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         return _of_bools(eqn, operands, outs)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](eqn, operands, outs[0])
-    if not all(is_inexact(dtype_of(v)) for v in (*outs, *(x.value for x in operands if x.error is not None))):
+    results = () if name in _WITH_INTEGERS else outs
+    if not all(is_inexact(dtype_of(v)) for v in (*results, *(x.value for x in operands if x.error is not None))):
         return None
     if name in PRODUCTS and all(x.error is not None for x in operands):
         return [moved_product(eqn, *operands, outs[0])]
     return _linear(eqn, operands, outs)
+
+
+_WITH_INTEGERS = ("lu",)  # among their results, which do not move
 
 
 def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any] | None:
@@ -76,7 +86,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         every = [x.value for x in wide]
         for i, value in zip(moving, values, strict=True):
             every[i] = value
-        return compat.bind(eqn, every)
+        return [out for out in compat.bind(eqn, every) if is_inexact(out.dtype)]
 
     values = [jnp.asarray(wide[i].value) for i in moving]
     # Made before they are summed: XLA's library is slow at what it makes itself.
@@ -89,7 +99,8 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     if len(deviations) == 1:  # a slope may be infinite, and 0 inf is not 0
         (d,) = deviations
         made = [jnp.where(d == 0, 0, m) if m.shape == d.shape and eqn.primitive.name in _STEEP else m for m in made]
-    return [m.astype(error_dtype(out.dtype)) for m, out in zip(made, outs, strict=True)]
+    made = iter(made)
+    return [next(made).astype(error_dtype(out.dtype)) if is_inexact(out.dtype) else None for out in outs]
 
 
 _STEEP = frozenset({"log1p", "cbrt", "integer_pow", "asin", "acos", "acosh", "atanh", "erf_inv", "lgamma", "digamma"})

@@ -171,6 +171,10 @@ class RuleModel(ErrorModel):
         return x._replace(error=where(condition, np.inf, x.error), norm=None)
 
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """By the rule."""
+        return self.by_rule(eqn, operands)
+
+    def by_rule(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """The rule of the primitive gives the error; the primitive itself gives the value."""
         outs = bind(eqn, operands)
         if folded(eqn, operands) is not None:

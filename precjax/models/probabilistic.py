@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -30,7 +30,9 @@ from precjax._rounding import (
     times,
     where,
 )
+from precjax.models import _backward as backward
 from precjax.models._model import ErrorModel
+from precjax.models._moderated import moderated_bound
 from precjax.models._probes import STAGNANT, Probed, check_probes
 from precjax.models._rules import RuleModel
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
@@ -97,11 +99,41 @@ class Probabilistic(RuleModel):
 
     def fit(self, jaxpr: Any) -> ErrorModel:
         """Probes are another way to carry errors, with the same roundings."""
-        if self.probes is None:
-            return self
+        return self if self.probes is None else self._with_probes(self.probes)
+
+    def _with_probes(self, count: int) -> Probed:
         rules = dataclasses.replace(self, probes=None, hooks=())
         shared = {"missing": self.missing, "strict": self.strict, "hooks": self.hooks}
-        return Probed(rules=rules, quantile=self._quantile, count=self.probes, confidence=self.confidence, **shared)
+        return Probed(rules=rules, quantile=self._quantile, count=count, confidence=self.confidence, **shared)
+
+    def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
+        """By the rule; of backward stable algorithms at most what a few probes say, see `_backward`."""
+        made = self.by_rule(eqn, operands)
+        if not backward.is_stable(eqn, operands):
+            return made
+        (outs, errors), probed = zip(*made, strict=True), self._with_probes(_FEW)
+        sampled = probed.of_stable(eqn, list(map(probed.carried, operands)), outs, errors)
+        return [(v, self._lower(e, d)) for v, e, d in zip(outs, errors, sampled, strict=True)]
+
+    def judged(
+        self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
+    ) -> list[Annotated]:
+        """By the theorem on the whole, or by the steps, whichever says less; of systems at most what probes say."""
+        judged = super().judged(name, params, operands, results)
+        if backward.is_system(name, operands, results):
+            (x,), probed = judged, self._with_probes(_FEW)
+            sampled = backward.solved_again(probed, params, operands, probed.carried, self.error(x))
+            return [x._replace(error=self._lower(x.error, sampled))]
+        pairs = zip(judged, results, strict=True)
+        return [
+            x if y.error is None or x.error is None else x._replace(error=minimum(x.error, y.error)) for x, y in pairs
+        ]
+
+    def _lower(self, error: Any, deviations: Any) -> Any:
+        """The error, or the bound of deviations where that is less."""
+        if error is None or deviations is None:
+            return error
+        return minimum(error, moderated_bound(jnp.moveaxis(deviations, -1, 0).astype(error.dtype), self.confidence))
 
     @property
     def _quantile(self) -> float:
@@ -213,6 +245,9 @@ class Probabilistic(RuleModel):
         lost = less(smaller, times(rounding, STAGNANT))
         # Else every kernel that reads the error would read all that it is made of.
         return computed_once(where(lost, systematic, self.total(out, a.absorbed, b.absorbed)))
+
+
+_FEW = 8  # probes of a single algorithm
 
 
 # The mean square of half a unit in the last place, over that of u |s|, of partial sums s spread over their binades:
