@@ -69,6 +69,7 @@ class Probabilistic(RuleModel):
         independent, but in x + x, x * x and x (1 + x). With probes they combine as they are; the bound is then itself
         an estimate, enlarged by Student's quantile, so that the probability includes its uncertainty; it is a mean
         over the numbers of an array, of which those with the largest errors are covered less often than the others.
+        So is, always, the bound of a factorization or a linear system, whose roundings move its matrix (8 probes).
 
     Raises:
         ValueError: if an option is unknown, the confidence no probability, or the number of probes out of range.
