@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Origin
+from precjax._binding import bind
 from precjax._interpreter import interpret
 from precjax._rounding import error_dtype, is_inexact, plus, times
 from precjax.models._moderated import moderated_bound
@@ -47,13 +48,15 @@ class Moves(NamedTuple):
 
 
 _FACTORS = ("lu", "cholesky")
+OF_FACTORS = ("det", "slogdet", "pinv", "lstsq")  # functions whose steps say more of errors than what is known of them
 _MOVES: dict[str, Callable[..., Moves]] = {}
 
 
-def is_stable(eqn: Any, operands: Sequence[Annotated]) -> bool:
-    """Whether an equation is such an algorithm, on real matrices."""
-    avals = (var.aval for var in (*eqn.invars, *eqn.outvars))
-    return eqn.primitive.name in _MOVES and all(map(_is_real, avals))
+def is_stable(rules: Any, eqn: Any) -> bool:
+    """Whether an equation is such an algorithm, on real matrices, and no rule refuses it."""
+    if eqn.primitive.name not in _MOVES or not rules.supports(eqn):
+        return False
+    return all(_is_real(var.aval) for var in (*eqn.invars, *eqn.outvars))
 
 
 def is_system(name: str, operands: Sequence[Annotated], results: Sequence[Annotated]) -> bool:
@@ -135,6 +138,7 @@ def solved_again(
     factored = {id(x.origin.eqn): x.origin for x in of_solver if x.origin and x.origin.eqn.primitive.name in _FACTORS}
     if not factored:
         return None
+    probed = dataclasses.replace(probed, hooks=())  # which have seen the steps
     factors = {key: _factored(probed, origin, carried, earlier) for key, origin in factored.items()}
     made = [
         factors[id(x.origin.eqn)][x.origin.index] if x.origin and id(x.origin.eqn) in factored else carried(x)
@@ -147,7 +151,7 @@ def solved_again(
 def _factored(probed: Any, origin: Origin, carried: Callable[[Annotated], Annotated], earlier: Any) -> list[Annotated]:
     (matrix,) = map(carried, origin.operands)
     matrix = matrix._replace(value=after(earlier, jnp.asarray(matrix.value)))
-    outs = compat.bind(origin.eqn, [matrix.value])
+    outs = bind(origin.eqn, [matrix])
     deviations = moved(probed, origin.eqn, [probes_first(matrix)], outs)
     return [Annotated(v, None if d is None else jnp.moveaxis(d, 0, -1)) for v, d in zip(outs, deviations, strict=True)]
 

@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from precjax import _jax_compat as compat
 from precjax._annotated import Annotated
+from precjax._binding import bind
 from precjax._random_rounding import mix, random_bits, word_of
 from precjax._rounding import computed_once, dtype_of, error_dtype, format_of, is_inexact, is_plain
 from precjax.models import _backward as backward
@@ -113,8 +113,8 @@ class Probed(ErrorModel):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """What the equation rounds, with random signs, and what the deviations of its operands make."""
         exact = [Annotated(x.value, known=x.known) for x in operands]
-        if backward.is_stable(eqn, operands):
-            outs = compat.bind(eqn, [x.value for x in operands])
+        if backward.is_stable(self.rules, eqn):
+            outs = bind(eqn, operands)
             errors = (
                 [e for _, e in self.rules.by_rule(eqn, exact)] if eqn.primitive.name == "lu" else [None] * len(outs)
             )

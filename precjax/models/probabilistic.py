@@ -110,25 +110,32 @@ class Probabilistic(RuleModel):
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
         """By the rule; of backward stable algorithms at most what a few probes say, see `_backward`."""
         made = self.by_rule(eqn, operands)
-        if not backward.is_stable(eqn, operands):
+        if not backward.is_stable(self, eqn):
             return made
-        (outs, errors), probed = zip(*made, strict=True), self._with_probes(_FEW)
+        (outs, errors), probed = zip(*made, strict=True), self._few
         sampled = probed.of_stable(eqn, list(map(probed.carried, operands)), outs, errors)
         return [(v, self._lower(e, d)) for v, e, d in zip(outs, errors, sampled, strict=True)]
 
     def judged(
         self, name: str, params: dict[str, Any], operands: Sequence[Annotated], results: list[Annotated]
     ) -> list[Annotated]:
-        """By the theorem on the whole, or by the steps, whichever says less; of systems at most what probes say."""
+        """By the theorem on the whole; at most what probes say of a system, or the steps of what is made of factors."""
         judged = super().judged(name, params, operands, results)
         if backward.is_system(name, operands, results):
-            (x,), probed = judged, self._with_probes(_FEW)
+            (x,), probed = judged, self._few
             sampled = backward.solved_again(probed, params, operands, probed.carried, self.error(x))
             return [x._replace(error=self._lower(x.error, sampled))]
+        if name not in backward.OF_FACTORS:
+            return judged
         pairs = zip(judged, results, strict=True)
         return [
             x if y.error is None or x.error is None else x._replace(error=minimum(x.error, y.error)) for x, y in pairs
         ]
+
+    @property
+    def _few(self) -> Probed:
+        """For a single algorithm, which hooks see but once."""
+        return dataclasses.replace(self._with_probes(_FEW), hooks=())
 
     def _lower(self, error: Any, deviations: Any) -> Any:
         """The error, or the bound of deviations where that is less."""
