@@ -147,6 +147,19 @@ def test_confidence_is_a_probability(confidence):
         precjax.Probabilistic(confidence=confidence)
 
 
+def test_constants_without_errors():
+    """XLA folds what is known of them, squares of errors among it."""
+    paddings = jnp.zeros((1, 2), jnp.float32)
+    x = Tracked(np.float32([[-1.5, -1.75, -1e5]]), np.float32([[0.01, 0.01, 0.02]]))
+
+    def chosen(x):
+        place = 2 - jnp.sum(paddings, axis=1).astype(jnp.int32)
+        return jnp.einsum("bn,bn->b", x, jax.nn.one_hot(place, 3))
+
+    for model in (Probabilistic(), Probabilistic(contraction="normwise"), Probabilistic(probes=4)):
+        assert 0.01 < track(chosen, model=model)(x).error[0] < 0.2
+
+
 def test_float32_constants_where_float64_is_enabled():
     """A constant's size is a Python float, which is a float64 there; the error stays a float32 and the same."""
     x = precjax.rounded(np.float32(0.3))

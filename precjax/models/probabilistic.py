@@ -309,9 +309,10 @@ def _over_binade(*sizes: Any) -> Any:
 
 def _scaled(part: Any, unit: Any) -> Any:
     """In that unit; nothing may vanish: a small error is not zero."""
+    # Of a constant 0 no product, of which jaxlib 0.10.2 would square both factors: that of the unit is infinite.
     scaled = lax.mul(part, jnp.broadcast_to(unit, part.shape))
     floor = 2.0 ** (math.floor(math.log2(format_of(unit.dtype).smallest_normal)) // 2 + 1)
-    return where(lax.gt(part, jnp.zeros_like(part)), maximum(scaled, floor), scaled)
+    return where(lax.gt(part, jnp.zeros_like(part)), maximum(scaled, floor), part)
 
 
 def _squares(*parts: Any, names: tuple[Any, ...] = ()) -> tuple[Any, Any]:
