@@ -28,7 +28,8 @@ from precjax._interpreter import interpret
 from precjax._rounding import error_dtype, is_inexact, plus, times
 from precjax.models._moderated import moderated_bound
 from precjax.models._pushed import probes_first, pushed
-from precjax.rules.enclosure import after, dot, transposed
+from precjax.rules.enclosure import Enclosure, after, dot, transposed
+from precjax.rules.linalg import triangle
 
 
 class Moves(NamedTuple):
@@ -192,9 +193,7 @@ def _triangular_solve(
     rules: Any, operands: Sequence[Any], outs: Sequence[Any], *, left_side: bool, lower: bool, transpose_a: bool,
     unit_diagonal: bool, **_: Any,
 ) -> Moves:  # fmt: skip
-    a, x = operands[0], outs[0]
-    part = (jnp.tril if lower else jnp.triu)(a, (-1 if lower else 1) if unit_diagonal else 0)
-    part = part + jnp.eye(a.shape[-1], dtype=a.dtype) if unit_diagonal else part
+    x, part = outs[0], triangle(Enclosure(operands[0]), lower, unit_diagonal).mid
     part = transposed(part) if transpose_a else part
     return Moves(1, rounded(rules, dot, *((part, x) if left_side else (x, part))))
 

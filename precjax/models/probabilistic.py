@@ -100,11 +100,11 @@ class Probabilistic(RuleModel):
 
     def fit(self, jaxpr: Any) -> ErrorModel:
         """Probes are another way to carry errors, with the same roundings."""
-        return self if self.probes is None else self._with_probes(self.probes)
+        return self if self.probes is None else self._with_probes(self.probes, self.hooks)
 
-    def _with_probes(self, count: int) -> Probed:
+    def _with_probes(self, count: int, hooks: Any = ()) -> Probed:
         rules = dataclasses.replace(self, probes=None, hooks=())
-        shared = {"missing": self.missing, "strict": self.strict, "hooks": self.hooks}
+        shared = {"missing": self.missing, "strict": self.strict, "hooks": hooks}
         return Probed(rules=rules, quantile=self._quantile, count=count, confidence=self.confidence, **shared)
 
     def apply(self, eqn: Any, operands: Sequence[Annotated]) -> list[tuple[Any, Any]]:
@@ -112,7 +112,7 @@ class Probabilistic(RuleModel):
         made = self.by_rule(eqn, operands)
         if not backward.is_stable(self, eqn):
             return made
-        (outs, errors), probed = zip(*made, strict=True), self._few
+        (outs, errors), probed = zip(*made, strict=True), self._with_probes(_FEW)
         sampled = probed.of_stable(eqn, list(map(probed.carried, operands)), outs, errors)
         return [(v, self._lower(e, d)) for v, e, d in zip(outs, errors, sampled, strict=True)]
 
@@ -122,7 +122,7 @@ class Probabilistic(RuleModel):
         """By the theorem on the whole; at most what probes say of a system, or the steps of what is made of factors."""
         judged = super().judged(name, params, operands, results)
         if backward.is_system(name, operands, results):
-            (x,), probed = judged, self._few
+            (x,), probed = judged, self._with_probes(_FEW)
             sampled = backward.solved_again(probed, params, operands, probed.carried, self.error(x))
             return [x._replace(error=self._lower(x.error, sampled))]
         if name not in backward.OF_FACTORS:
@@ -131,11 +131,6 @@ class Probabilistic(RuleModel):
         return [
             x if y.error is None or x.error is None else x._replace(error=minimum(x.error, y.error)) for x, y in pairs
         ]
-
-    @property
-    def _few(self) -> Probed:
-        """For a single algorithm, which hooks see but once."""
-        return dataclasses.replace(self._with_probes(_FEW), hooks=())
 
     def _lower(self, error: Any, deviations: Any) -> Any:
         """The error, or the bound of deviations where that is less."""

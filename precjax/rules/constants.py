@@ -27,12 +27,12 @@ _ARITHMETIC = _SUMS | _OF_THE_FIRST | {"mul"}
 
 def lowered(model: Any, rule: Rule, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], errors: Any) -> Any:
     """The errors that a rule says of an equation, lowered where its operands are constants that are exact."""
-    name, (out, *_) = eqn.primitive.name, outs
-    if name not in _ARITHMETIC or errors[0] is None or not is_inexact(out.dtype):
+    name = eqn.primitive.name
+    if name not in _ARITHMETIC or not all(x.known.fixed for x in operands):
         return errors
-    if not all(x.known.fixed for x in operands):
+    (out,), (error,) = outs, errors
+    if error is None or not is_inexact(out.dtype):
         return errors
-    (error,) = errors
     inexact = [x for x in operands if x.error is not None]
     if inexact:
         (of_exact,) = rule(model, [x._replace(error=None) for x in operands], outs, **eqn.params)
