@@ -17,11 +17,11 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax import platforms
+from precjax._binding import graft
 from precjax._interpreter import interpret
 from precjax._rounding import is_inexact, is_plain
 from precjax._tracked import Tracked, is_tracked, values_of
 from precjax.models._widened import Widened
-from precjax.rules.control_flow import graft
 
 
 def beside(

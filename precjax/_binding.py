@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from precjax import _jax_compat as compat
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._rounding import computed_once, divide, dtype_of, format_of, is_inexact, opaque
 
 # XLA takes them for cheap and computes them in every kernel that reads them: the value's and the error's.
 _REPEATED = frozenset({"sin", "cos"})
+
+
+@jax.custom_jvp
+def graft(value: Any, original: Any) -> Any:
+    """The value of the first, the derivative of the second."""
+    return value
+
+
+@graft.defjvp
+def _graft_jvp(primals: Any, tangents: Any) -> Any:
+    return primals[0], tangents[1]
 
 
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -26,6 +39,8 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
     outs = compat.bind(eqn, values)
+    if lapack.waits(eqn):
+        return list(map(graft, lapack.each(lambda *xs: compat.bind(eqn, xs))(*values), outs))
     if eqn.primitive.name in _REPEATED and _real(outs[0]):
         return [computed_once(outs[0])]
     # The modulus of a complex iota makes jaxlib 0.10.2 abort.

@@ -19,6 +19,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._eigenvalue_order import in_order
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _numbers as numbers
@@ -39,13 +40,13 @@ def eig(a: DD, *, compute_left_eigenvectors: bool, compute_right_eigenvectors: b
     asked = dict(
         compute_left_eigenvectors=compute_left_eigenvectors, compute_right_eigenvectors=compute_right_eigenvectors
     )
-    values, *near = lax.linalg.eig(a.hi, **asked)
+    values, *near = lapack.eig(a.hi, **asked)
     if not a.hi.size:
         return lifted(values), *map(lifted, near)
     unit = numbers.unit(a, (-2, -1))
     a = joined(parts(numbers.scaled(a, -unit)))
     if not near:
-        found, _ = _refined(a, in_order(values, *lax.linalg.eig(a.hi, compute_left_eigenvectors=False)))
+        found, _ = _refined(a, in_order(values, *lapack.eig(a.hi, compute_left_eigenvectors=False)))
         return (numbers.scaled(found, unit[..., 0]),)
     pairs = []
     if compute_left_eigenvectors:
@@ -89,7 +90,7 @@ def _turned(a: DD, v: DD) -> DD:
     def newton(_: int, y: DD) -> DD:
         return numbers.add(y, dot(y, numbers.sub(eye, dot(v, y))))
 
-    inverse = lax.fori_loop(0, 2, newton, lifted(jnp.linalg.inv(v.hi)))
+    inverse = lax.fori_loop(0, 2, newton, lifted(lapack.inv(v.hi)))
     return dot(inverse, dot(a, v))
 
 

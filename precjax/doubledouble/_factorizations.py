@@ -19,6 +19,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax.doubledouble._numbers import add, adjoint, conj, dot, lifted, mapped, sub, transposed
 from precjax.doubledouble._pairs import DD
 
@@ -36,7 +37,7 @@ def triangle(x: DD, lower: bool, unit_diagonal: bool = False) -> DD:
 
 def solve_triangular(a: DD, b: DD, lower: bool) -> DD:
     """x with a x = b; a is triangular."""
-    rough = lambda r: lax.linalg.triangular_solve(a.hi, r, left_side=True, lower=lower)  # noqa: E731
+    rough = lambda r: lapack.triangular_solve(a.hi, r, left_side=True, lower=lower)  # noqa: E731
 
     def turn(_: int, x: DD) -> DD:
         residual = sub(b, dot(a, x))
@@ -66,7 +67,7 @@ def cholesky(a: DD) -> DD:
         residual = sub(a, dot(factor, adjoint(factor))).hi
         return _multiplied(factor, half(between(factor.hi, residual, jnp.conj(jnp.swapaxes(factor.hi, -1, -2)))))
 
-    return lax.fori_loop(0, _TURNS, turn, lifted(jnp.tril(lax.linalg.cholesky(a.hi, symmetrize_input=False))))
+    return lax.fori_loop(0, _TURNS, turn, lifted(jnp.tril(lapack.cholesky(a.hi, symmetrize_input=False))))
 
 
 def symmetric(a: DD) -> DD:
@@ -81,8 +82,8 @@ def _diagonal(v: Any) -> Any:
 
 def between(lower: Any, residual: Any, upper: Any, unit_diagonal: bool = False) -> Any:
     """L^-1 R U^-1, in float64."""
-    left = lax.linalg.triangular_solve(lower, residual, left_side=True, lower=True, unit_diagonal=unit_diagonal)
-    return lax.linalg.triangular_solve(upper, left, left_side=False, lower=False)
+    left = lapack.triangular_solve(lower, residual, left_side=True, lower=True, unit_diagonal=unit_diagonal)
+    return lapack.triangular_solve(upper, left, left_side=False, lower=False)
 
 
 def _multiplied(factor: DD, small: Any) -> DD:
@@ -102,7 +103,7 @@ def lu(a: DD) -> tuple[DD, Any, Any]:
     Returns:
         The packed factors, the pivots and the permutation.
     """
-    packed, pivots, permutation = lax.linalg.lu(a.hi)
+    packed, pivots, permutation = lapack.lu(a.hi)
     a = mapped(lambda v: jnp.take_along_axis(v, permutation[..., None], -2), a)
     k = min(a.hi.shape[-2:])
     square = mapped(lambda v: v[..., :k, :k], a)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _numbers as numbers
 from precjax.doubledouble._complex import is_complex, parts
@@ -59,7 +60,7 @@ def ormqr(packed: DD, taus: DD, c: DD, *, left: bool, transpose: bool) -> DD:
 
 def qr(a: DD, full_matrices: bool, pivoting: bool = False) -> tuple[Any, ...]:
     """As `lax.linalg.qr`, with the columns in the order that float64 gives them."""
-    pivots = lax.linalg.qr(a.hi, pivoting=True)[2:] if pivoting else []
+    pivots = lapack.qr(a.hi, pivoting=True)[2:] if pivoting else []
     for order in pivots:
         a = mapped(lambda x, order=order: jnp.take_along_axis(x, order[..., None, :], -1), a)
     m, n = a.hi.shape[-2:]

@@ -24,6 +24,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._rounding import divide
 from precjax.doubledouble import _arithmetic as arithmetic
 from precjax.doubledouble import _numbers as numbers
@@ -42,7 +43,7 @@ _SMALL = 2.0**-98  # a cosine that some roundings of pairs may leave
 def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
     """As `lax.linalg.eigh`: unit vectors with the signs that float64 gives them, values in ascending order."""
     a = symmetric(a if lower else adjoint(a))
-    near, none = lax.linalg.eigh(a.hi, symmetrize_input=False)
+    near, none = lapack.eigh(a.hi, symmetrize_input=False)
     if not a.hi.size:
         return lifted(near), from_float(none)
     unit = numbers.unit(a, (-2, -1))
@@ -59,7 +60,7 @@ def eigh(a: DD, lower: bool) -> tuple[DD, DD]:
 def svd(a: DD, full_matrices: bool, compute_uv: bool) -> tuple[DD, ...]:
     """As `lax.linalg.svd`: right vectors of a tall matrix, left ones of a wide one, have the signs of float64."""
     wide = a.hi.shape[-2] < a.hi.shape[-1]
-    u, none, vt = lax.linalg.svd(a.hi, full_matrices=full_matrices)
+    u, none, vt = lapack.svd(a.hi, full_matrices=full_matrices)
     if not a.hi.size:
         return tuple(map(lifted, (none, u, vt) if compute_uv else (none,)))
     near = u, jnp.conj(jnp.swapaxes(vt, -1, -2))

@@ -28,7 +28,7 @@ from precjax._interpreter import interpret
 from precjax._rounding import error_dtype, is_inexact, plus, times
 from precjax.models._moderated import moderated_bound
 from precjax.models._pushed import probes_first, pushed
-from precjax.rules.enclosure import Enclosure, after, dot, transposed
+from precjax.rules.enclosure import Enclosure, dot, transposed
 from precjax.rules.linalg import triangle
 
 
@@ -85,7 +85,7 @@ def _is_real(value: Any) -> bool:
     return value.size > 0 and not jnp.issubdtype(value.dtype, jnp.complexfloating)
 
 
-def moved(probed: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], earlier: Any = None) -> list[Any]:
+def moved(probed: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
     """The deviations of the results of a backward stable algorithm, its roundings and its operands' together.
 
     Args:
@@ -93,13 +93,10 @@ def moved(probed: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[A
         eqn: the equation.
         operands: annotated with deviations ``(k, *s)``, None where exact.
         outs: its results.
-        earlier: what LAPACK is called for first, besides the results (see `enclosure.after`).
 
     Returns:
         An array ``(k, *s)`` for each result, None for integers.
     """
-    earlier = outs[0] if earlier is None else earlier
-    operands = [x._replace(value=after(earlier, jnp.asarray(x.value))) for x in operands]
     found = _MOVES[eqn.primitive.name](probed.rules, [x.value for x in operands], outs, **eqn.params)
     x, name = operands[found.operand], f"{eqn.primitive.name} moves"
     deviation = plus(x.error, probed.drawn(found.by, jnp.asarray(x.value), name))
@@ -117,7 +114,7 @@ def moved(probed: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[A
 
 
 def solved_again(
-    probed: Any, params: Any, operands: Sequence[Annotated], carried: Callable[[Annotated], Annotated], earlier: Any
+    probed: Any, params: Any, operands: Sequence[Annotated], carried: Callable[[Annotated], Annotated]
 ) -> Any:
     """The deviations of the solution of a linear system, whose matrix is factored and whose solver runs with probes.
 
@@ -128,7 +125,6 @@ def solved_again(
         params: of the primitive.
         operands: of the call.
         carried: gives an operand deviations ``(*s, k)``.
-        earlier: what LAPACK is called for first (see `enclosure.after`).
 
     Returns:
         Array ``(*s, k)``; None where no factors of a matrix go into the solver.
@@ -140,7 +136,7 @@ def solved_again(
     if not factored:
         return None
     probed = dataclasses.replace(probed, hooks=())  # which have seen the steps
-    factors = {key: _factored(probed, origin, carried, earlier) for key, origin in factored.items()}
+    factors = {key: _factored(probed, origin, carried) for key, origin in factored.items()}
     made = [
         factors[id(x.origin.eqn)][x.origin.index] if x.origin and id(x.origin.eqn) in factored else carried(x)
         for x in of_solver
@@ -149,9 +145,8 @@ def solved_again(
     return solution.error
 
 
-def _factored(probed: Any, origin: Origin, carried: Callable[[Annotated], Annotated], earlier: Any) -> list[Annotated]:
+def _factored(probed: Any, origin: Origin, carried: Callable[[Annotated], Annotated]) -> list[Annotated]:
     (matrix,) = map(carried, origin.operands)
-    matrix = matrix._replace(value=after(earlier, jnp.asarray(matrix.value)))
     outs = bind(origin.eqn, [matrix])
     deviations = moved(probed, origin.eqn, [probes_first(matrix)], outs)
     return [Annotated(v, None if d is None else jnp.moveaxis(d, 0, -1)) for v, d in zip(outs, deviations, strict=True)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated, constant
 from precjax._inline import inlined, walk
 from precjax.rules.enclosure import transposed
@@ -41,7 +41,7 @@ def _cholesky_update(r: Any, w: Any, **params: Any) -> Any:
     """The upper factor of R^T R + w w^T."""
     upper = jnp.triu(r)
     moved = jnp.matmul(transposed(upper), upper) + w[..., :, None] * w[..., None, :]
-    return jnp.triu(transposed(lax.linalg.cholesky(moved, symmetrize_input=False)))
+    return jnp.triu(transposed(lapack.cholesky(moved, symmetrize_input=False)))
 
 
 def _symmetric_product(a: Any, c: Any, alpha: float, beta: float, **params: Any) -> Any:
@@ -54,10 +54,10 @@ def _tridiagonal_solve(below: Any, middle: Any, above: Any, b: Any, **params: An
     a = sum(
         jnp.where(jnp.eye(n, k=k, dtype=bool), x[..., :, None], 0) for k, x in ((-1, below), (0, middle), (1, above))
     )
-    factors, _, permutation = lax.linalg.lu(a)
+    factors, _, permutation = lapack.lu(a)
     b = jnp.take_along_axis(b, permutation[..., :, None], -2)
-    b = lax.linalg.triangular_solve(factors, b, left_side=True, lower=True, unit_diagonal=True)
-    return lax.linalg.triangular_solve(factors, b, left_side=True)
+    b = lapack.triangular_solve(factors, b, left_side=True, lower=True, unit_diagonal=True)
+    return lapack.triangular_solve(factors, b, left_side=True)
 
 
 COMPOSITIONS: dict[str, Callable[..., Any]] = {

@@ -26,7 +26,7 @@ from precjax.models._pair_factorizations import annotated, enclosed, evaluated, 
 from precjax.models._pair_rules import Call, PairRules, special
 from precjax.models._paired import pair
 from precjax.rules.eigenvalues import disc_errors
-from precjax.rules.enclosure import after, dot, identity, size
+from precjax.rules.enclosure import dot, identity, size
 from precjax.rules.spectral import Remainders, SingularRemainders, arranged, eigen_errors, singular_errors
 
 _FLOAT64 = np.dtype(np.float64)
@@ -54,7 +54,7 @@ def _eig(model: PairRules, call: Call) -> list[Any]:
     (matrix,), (d, *vectors), params = call.operands, call.outs, call.eqn.params
     a = matrix if jnp.iscomplexobj(matrix.value) else _of_complex(matrix)
     if not vectors:
-        found = eigenvectors.eig(_after(d, pair(matrix)), compute_left_eigenvectors=False,
+        found = eigenvectors.eig(pair(matrix), compute_left_eigenvectors=False,
                                  compute_right_eigenvectors=True)  # fmt: skip
         right = mapped(lambda v: in_order(d.hi, found[0].hi, v), found[1])
         return [_of_pairs(model, a, right, _row(d))[0][..., 0, :]]
@@ -84,7 +84,7 @@ def _of_pairs(model: PairRules, a: Annotated, v: DD, row: DD) -> tuple[Any, Any]
 def _svd(model: PairRules, call: Call) -> list[Any]:
     """See `rules.spectral`; any vectors prove singular values."""
     (matrix,), (s, *vectors) = call.operands, call.outs
-    u, vt = vectors or rotations.svd(_after(s, pair(matrix)), full_matrices=False, compute_uv=True)[1:]
+    u, vt = vectors or rotations.svd(pair(matrix), full_matrices=False, compute_uv=True)[1:]
     factors, k = [u, adjoint(vt)], s.hi.shape[-1]
     m, n = np.shape(matrix.value)[-2:]
     a = moved(adjoint, matrix) if m < n else matrix
@@ -94,10 +94,6 @@ def _svd(model: PairRules, call: Call) -> list[Any]:
     views = [enclosed(annotated(x)) for x in (left, right)]
     errors = singular_errors(*views, _size(row), remainders, _gaps(row))
     return arranged(errors, [x.hi for x in factors], m < n)[: len(call.outs)]
-
-
-def _after(earlier: DD, x: DD) -> DD:
-    return DD(*(after(earlier.hi, v) for v in x))
 
 
 def _singular_remainders(model: PairRules, a: Annotated, u: DD, v: DD, row: DD) -> SingularRemainders:

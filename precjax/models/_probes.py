@@ -149,7 +149,7 @@ class Probed(ErrorModel):
         Returns:
             One for each result.
         """
-        deviations = backward.moved(self, eqn, list(map(probes_first, operands)), outs, errors[0])
+        deviations = backward.moved(self, eqn, list(map(probes_first, operands)), outs)
         doubt = backward.in_doubt(outs, deviations, self.confidence)
         made = []
         for out, error, deviation in zip(outs, errors, deviations, strict=True):
@@ -165,7 +165,7 @@ class Probed(ErrorModel):
         if not backward.is_system(name, operands, results):
             return results
         (x,) = results
-        error = backward.solved_again(self, params, operands, lambda y: y, x.value)
+        error = backward.solved_again(self, params, operands, lambda y: y)
         return [x] if error is None else [x._replace(error=error)]
 
     def _bound(self, x: Annotated) -> Any:

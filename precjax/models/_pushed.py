@@ -28,6 +28,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._rounding import dtype_of, error_dtype, is_inexact, is_plain, stored
 from precjax._widen import is_cast, retyped
@@ -86,7 +87,7 @@ def _linear(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
         every = [x.value for x in wide]
         for i, value in zip(moving, values, strict=True):
             every[i] = value
-        return [out for out in compat.bind(eqn, every) if is_inexact(out.dtype)]
+        return [out for out in lapack.bind_each(eqn, every) if is_inexact(out.dtype)]
 
     values = [jnp.asarray(wide[i].value) for i in moving]
     # Made before they are summed: XLA's library is slow at what it makes itself.

@@ -123,7 +123,7 @@ class Probabilistic(RuleModel):
         judged = super().judged(name, params, operands, results)
         if backward.is_system(name, operands, results):
             (x,), probed = judged, self._with_probes(_FEW)
-            sampled = backward.solved_again(probed, params, operands, probed.carried, self.error(x))
+            sampled = backward.solved_again(probed, params, operands, probed.carried)
             return [x._replace(error=self._lower(x.error, sampled))]
         if name not in backward.OF_FACTORS:
             return judged

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from precjax._annotated import Annotated
+from precjax._binding import graft
 from precjax._rounding import dtype_of, error_dtype, is_inexact, is_plain, where
 from precjax._tracked import Tracked
 from precjax._widen import FROZEN, is_cast, narrow, widen
@@ -19,7 +20,6 @@ from precjax.models._bare import Bare
 from precjax.models._compositions import COMPOSITIONS
 from precjax.models._paired import Paired, of_floats, paired_difference
 from precjax.models._widened import Widened
-from precjax.rules.control_flow import graft
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import numpy as np
 
 from precjax._annotated import Annotated, Coarse
 from precjax._ball import Ball
+from precjax._binding import graft
 from precjax._interpreter import given
 from precjax._rounding import dtype_of, is_inexact, largest, maximum, minus, plus
 from precjax.models._rules import RuleModel, admitted, read
 from precjax.rules.bilinear import Bilinear, Factor, componentwise, normwise
-from precjax.rules.control_flow import graft
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

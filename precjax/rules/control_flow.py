@@ -18,6 +18,7 @@ from jax import lax
 
 from precjax import _jax_compat as compat
 from precjax._annotated import Annotated, Coarse, Known
+from precjax._binding import graft
 from precjax._devices import agreed, placed
 from precjax._interpreter import apply, control, flatten, interpret, run, signature, transform, unflatten
 from precjax._library import recognized
@@ -56,17 +57,6 @@ def call(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
 def sparse(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     """Sparse arrays are gathers, products and scatters of their elements, as JAX defines them."""
     return interpret(model, compat.defined(eqn), operands)
-
-
-@jax.custom_jvp
-def graft(value: Any, original: Any) -> Any:
-    """The value of the first, the derivative of the second."""
-    return value
-
-
-@graft.defjvp
-def _graft_jvp(primals: Any, tangents: Any) -> Any:
-    return primals[0], tangents[1]
 
 
 @control("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call")

@@ -28,6 +28,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._interpreter import interpret
 from precjax._registry import rule, same_for_complex
@@ -134,7 +135,7 @@ def _last_pivot(upper: Any, rest: Any) -> Any:
 def _inverse_size(lower: Any, upper: Any) -> Any:
     """An upper bound of |(L V)^-1|, from an approximate inverse of the product: tighter than |V^-1| |L^-1|."""
     of_lower = triangular_inverse(lower, lower=True)
-    inverse = lax.linalg.triangular_solve(upper, of_lower, left_side=True, lower=False)
+    inverse = lapack.triangular_solve(upper, of_lower, left_side=True, lower=False)
     m = defect(Enclosure(inverse), product(Enclosure(lower), Enclosure(upper)))
     return amplified(m, enlarged(lax.abs(inverse), 4, m.dtype))
 
@@ -153,7 +154,7 @@ def slogdet(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, j
     rest = compat.without_first(jaxpr, "lu")
     if rest is None:
         return None
-    factors = lax.linalg.lu(operands[0].value)
+    factors = lapack.lu(operands[0].value)
     again = interpret(model, rest, list(map(Annotated, factors)))
     again = [plus(model.error(x), lax.abs(lax.sub(out, x.value))) for out, x in zip(outs, again, strict=True)]
     a = enclosed(model, operands[0], error_dtype(outs[0].dtype))
@@ -176,7 +177,7 @@ def _of_sign(sign: Any, rounding: Any, moved: Any, known: Any) -> Any:
 def det(model: Any, operands: Sequence[Annotated], outs: Sequence[Any], *, steps: Sequence[Annotated]) -> list[Any]:
     """What its steps say, or how far it is from the product of the pivots, or |det*| + |det|: a pivot may be 0."""
     out = middle(outs[0])
-    factors = lax.linalg.lu(operands[0].value)
+    factors = lapack.lu(operands[0].value)
     moved = perturbed(enclosed(model, operands[0], error_dtype(outs[0].dtype)), factors)
     known = enlarged(plus(moved.largest(), lax.abs(out)), 8, moved.t.dtype)
     p, error = _product(factors)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._eigenvalue_order import in_order
 from precjax._registry import complex_rule
@@ -53,7 +54,7 @@ def eig(
     x = model.ball(operands[0], error_dtype(values.dtype))
     a = Enclosure(lax.convert_element_type(operands[0].value, values.dtype), x.error)
     if len(outs) == 1:
-        others, right = lax.linalg.eig(operands[0].value, compute_left_eigenvectors=False)
+        others, right = lapack.eig(operands[0].value, compute_left_eigenvectors=False)
         return [_pairs(a, in_order(outs[0], others, right), values)[0][..., 0, :]]
     errors = []
     if compute_left_eigenvectors:
@@ -82,7 +83,7 @@ def disc_errors(v: Enclosure, left: Any, off: Any, distances: Any) -> tuple[Any,
         off: a bound of |I - V^H V|.
         distances: lower bounds of those between computed eigenvalues.
     """
-    g = dot_up(inverse_size(v, jnp.linalg.inv(v.mid)), left)
+    g = dot_up(inverse_size(v, lapack.inv(v.mid)), left)
     radii = enlarged(jnp.sum(g, axis=-1, keepdims=True), g.shape[-1] + 2, g.dtype)
     rho, z = rotations(g, distances)
     isolated = apart(distances, plus(maximum(rho, transposed(radii)), radii))

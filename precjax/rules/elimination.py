@@ -30,7 +30,6 @@ from precjax._registry import complex_rule, rule
 from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
-    after,
     by_elimination,
     difference,
     dot_up,
@@ -120,7 +119,7 @@ def moved_factors(lower: Enclosure, upper: Enclosure, residual: Any, packed: Any
     m, n = packed.shape[-2:]
     dtype = residual.dtype
     left = triangular_inverse_size(lower, True)
-    right = triangular_inverse_size(upper.map(lambda x: after(left, x)), False)
+    right = triangular_inverse_size(upper, False)
     e = dot_up(left, residual, right)
 
     def split(z: Any) -> tuple[Any, Any]:

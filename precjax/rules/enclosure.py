@@ -85,20 +85,6 @@ def identity(n: int, like: Any) -> Any:
     return jnp.broadcast_to(jnp.eye(n, dtype=like.dtype), (*like.shape[:-2], n, n))
 
 
-def after(earlier: Any, x: Any) -> Any:
-    """x, that XLA must not compute with before `earlier` is there.
-
-    LAPACK calls on stacks hand their matrices to the threads that run the program, and wait for them (JAX 0.10): where
-    as many calls run at once as there are threads, all wait for ever. So a rule makes its calls one after the other,
-    and after those of the value. The select always takes x; a barrier would be gone before XLA orders the calls.
-    """
-    if 0 in earlier.shape:
-        return x
-    one = lax.squeeze(lax.slice(earlier, [0] * earlier.ndim, [1] * earlier.ndim), range(earlier.ndim))
-    never = lax.bitwise_and(lax.eq(one, one), lax.ne(one, one))
-    return where(never, lax.full_like(x, np.nan), x)
-
-
 def dot(a: Any, b: Any) -> Any:
     """The product of stacks of matrices, rounded to nearest."""
     batch = tuple(range(a.ndim - 2))

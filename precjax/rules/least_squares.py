@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._registry import rule, same_for_complex
 from precjax._rounding import enlarged, error_dtype, format_of, less, minimum, never_nan, plus, times, where
 from precjax.rules.enclosure import (
     Enclosure,
     adjoint,
-    after,
     amplified,
     defect,
     difference,
@@ -62,7 +62,7 @@ class Preconditioned(NamedTuple):
 
 def preconditioned(a: Enclosure, rank: float, x: Any) -> Preconditioned:
     """R from the singular values; LAPACK waits for the result x."""
-    _, s, vh = lax.linalg.svd(after(x, a.mid), full_matrices=False)
+    _, s, vh = lapack.svd(a.mid, full_matrices=False)
     v, s = adjoint(vh), s[..., None, :]
     r = lax.div(*jnp.broadcast_arrays(v, s.astype(v.dtype)))
     q = product(a, Enclosure(r))

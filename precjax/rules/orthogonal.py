@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._ball import subnormal
 from precjax._registry import rule, same_for_complex
@@ -35,7 +36,6 @@ from precjax.rules.cholesky import factor_of_one_plus
 from precjax.rules.elimination import below_diagonal, elimination_error, fitted
 from precjax.rules.enclosure import (
     Enclosure,
-    after,
     amplified,
     defect,
     difference,
@@ -186,7 +186,7 @@ def _reflections(q: Any, of_q: Any) -> tuple[Any, Any]:
     """
     m, k = q.shape[-2:]
     left = Enclosure(lax.sub(jnp.broadcast_to(jnp.eye(m, k, dtype=q.dtype), q.shape), q), plus(of_q, 2 * _ulp(q)))
-    outs = lax.linalg.lu(after(of_q, left.mid))
+    outs = lapack.lu(left.mid)
     in_order = lax.eq(outs[2], jnp.broadcast_to(jnp.arange(m, dtype=outs[2].dtype), outs[2].shape))
     unmoved = jnp.all(in_order, axis=-1)[..., None, None]
     return outs, where(unmoved, elimination_error(left, outs), np.inf)
@@ -235,7 +235,7 @@ def _compact(model: Any, operands: Sequence[Annotated]) -> tuple[Enclosure, Encl
     eye = identity(k, v.mid)
     d = taus.map(lambda x: times(eye, x[..., None, :]))
     m = triangle(product(d, product(v.h, v)), lower=False, unit_diagonal=True)
-    t = lax.linalg.triangular_solve(m.mid, d.mid, left_side=True)
+    t = lapack.triangular_solve(m.mid, d.mid, left_side=True)
     error = solution_error(m, d, t, triangular_inverse(m.mid, lower=False), triangular_weights(lower=False))
     return v, Enclosure(t, error)
 
@@ -246,7 +246,7 @@ def geqrf(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> lis
     packed, taus = map(middle, outs)
     a, k = enclosed(model, operands[0], error_dtype(packed.dtype)), taus.shape[-1]
     first, r = packed[..., :k], Enclosure(jnp.triu(packed[..., :k, :]))
-    q = Enclosure(lax.linalg.householder_product(first, taus))
+    q = Enclosure(lapack.householder_product(first, taus))
     of_q, of_r = orthogonal_factors(a, q, r, remainders(a, q, r))
     (again, *_), errors = _reflections(q.mid, of_q)
     of_v = plus(errors, lax.abs(lax.sub(again, first)))

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from precjax import _lapack as lapack
 from precjax._annotated import Annotated
 from precjax._registry import rule, same_for_complex
 from precjax._rounding import (
@@ -172,7 +173,7 @@ def svd(
     a = enclosed(model, operands[0], dtype)
     s = outs[0].astype(dtype)[..., None, :]
     wide = a.mid.shape[-2] < a.mid.shape[-1]
-    left, _, right = (outs[1], None, outs[2]) if compute_uv else lax.linalg.svd(a.mid, full_matrices=False)
+    left, _, right = (outs[1], None, outs[2]) if compute_uv else lapack.svd(a.mid, full_matrices=False)
     factors = [middle(left), adjoint(middle(right))]
     tall = a.h if wide else a
     u, v = (x[..., : s.shape[-1]] for x in (reversed(factors) if wide else factors))
