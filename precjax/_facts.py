@@ -69,6 +69,8 @@ def is_power_of_two(known: Known) -> bool:
     return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 
+_SMALL = 2**20  # whole numbers whose sums nothing rounds
+
 _FOLDS: dict[str, Callable[..., Fraction]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "max": max, "min": min, "convert_element_type": lambda x: x,
@@ -94,9 +96,17 @@ def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -
     low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
     if math.isnan(low) or math.isnan(high):
         low, high = -math.inf, math.inf
-    if name not in ("select_n", "pad", "concatenate"):
+    if not _without_rounding(name, operands):
         low, high = _representable(eqn.outvars[index].aval.dtype, low, high)
     return Known(low, high, settled, name in _KEEPS_INFINITIES and any(x.known.masked for x in operands))
+
+
+def _without_rounding(name: str, operands: Sequence[Annotated]) -> bool:
+    """Whether the ends of a range are those of the operands, or sums of small whole numbers."""
+    if name in ("select_n", "pad", "concatenate", "clamp", "max", "min", "neg"):
+        return True
+    ends = [end for x in operands for end in x.known[:2]]
+    return name in ("add", "sub") and all(float(end).is_integer() and abs(end) <= _SMALL for end in ends)
 
 
 def _representable(dtype: Any, low: float, high: float) -> Range:

@@ -39,6 +39,13 @@ def beta(draw):
     return a, b, draw.numbers(M, low=0.0, high=1.0, edges=(0.5,))
 
 
+def squares(draw):
+    """Gamma distributions at 0 and next to it."""
+    a, x = gamma(draw, 20.0)
+    x.value[1::4] = np.asarray(draw.random.choice([0.0, 1e-3, 1e-2], len(x.value[1::4])), draw.dtype)
+    return a, Drawn(x.value, -np.inf, np.inf)
+
+
 def zeta(draw):
     return draw.numbers(M, low=1.0, high=6.0, edges=(2.0,)), draw.numbers(M, low=0.0, edges=(1.0,), scale=3.0, wide=False)
 
@@ -66,9 +73,18 @@ def functions_of_one():
         yield Case(f"{name} left of 0", getattr(lax, name), left, scalar=True, unbounded=True)
 
 
+def clipped(draw):
+    """Beta distributions at 0, at 1, and next to them; numbers outside of the domain are moved into it."""
+    a, b, x = beta(draw)
+    x.value[::4] = np.asarray(draw.random.choice([-1.0, 0.0, 1e-6, 1e-3, 0.999, 1.0, 2.0], len(x.value[::4])), draw.dtype)
+    return a, b, Drawn(x.value, -np.inf, np.inf)
+
+
 def functions_of_more():
     for name, (f, inputs) in MORE.items():
         yield Case(name, f, inputs)
+    yield Case("betainc of what is clipped", lambda a, b, x: (lax.betainc(a, b, jnp.clip(x, 0, 1)), lax.betainc(b, a, 1 - jnp.clip(x, 0, 1))), clipped)
+    yield Case("igamma of squares", lambda a, x: (lax.igamma(a, x * x), lax.igammac(a, x * x)), squares)
     yield Case("igamma of large numbers", lambda a, x: (lax.igamma(a, x), lax.igammac(a, x)), large, ("float32", "float64"), rare=("float32", "float64"))
 
 

@@ -36,6 +36,7 @@ from precjax.doubledouble._pairs import FLOOR
 from precjax.models._paired import pair
 from precjax.models.worst_case import WorstCase
 from precjax.platforms import Accuracy
+from precjax.rules.arithmetic import but_masks
 
 UNIT = 2.0**-102
 _UNITS = 16  # of 2**-106
@@ -62,7 +63,7 @@ class PairRules(WorstCase):
         units = bound.units + (745 * bound.argument * 2.0**106 if name == "pow" else 0)
         return Accuracy(units / _UNITS, bound.scale)
 
-    def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
+    def total(self, out: Any, *terms: Any, ulps: float | None = 1.0, steps: int = 8, flushed: int = 1) -> Any:
         """With room for sizes that are those of high parts."""
         return super().total(out, *terms, ulps=ulps, steps=steps + 8, flushed=flushed)
 
@@ -185,11 +186,7 @@ def _sum(model: PairRules, call: Call) -> list[Any]:
     """Errors add up; an infinite operand gives the same infinity in exact arithmetic."""
     (out,) = call.values
     a, b = (Ball(x, _FLOAT64) for x in call.thin)
-    error = model.add(out, a, b)
-    infinite = [full(equal(jnp.asarray(x.size), np.inf), out) for x in (a, b) if x.operand.known.masked]
-    for x in infinite:
-        error = where(lax.bitwise_and(x, equal(lax.abs(out), np.inf)), plus(a.absorbed, b.absorbed, FLOOR), error)
-    return [error]
+    return [model.add(but_masks(a, b, out), a, b)]
 
 
 def full(x: Any, out: Any) -> Any:

@@ -213,7 +213,7 @@ class RuleModel(ErrorModel):
             raise missing_rule(eqn, reason)
         return [lax.full_like(v, np.inf, dtype=error_dtype(dtype_of(v))) for v in outs]
 
-    def total(self, out: Any, *terms: Any, ulps: float = 1.0, steps: int = 8, flushed: int = 1) -> Any:
+    def total(self, out: Any, *terms: Any, ulps: float | None = 1.0, steps: int = 8, flushed: int = 1) -> Any:
         """The error of a result: propagated terms, and the rounding of the result.
 
         The result is a correctly named real function of the operands, rounded with relative error at most ulps u, or
@@ -223,7 +223,7 @@ class RuleModel(ErrorModel):
         Args:
             out: the computed value (dtype gives u).
             *terms: propagated errors, non-negative; None for zero.
-            ulps: rounding in units of u |out|.
+            ulps: rounding in units of u |out|; None where a term counts it.
             steps: rounded operations spent on the terms so far.
             flushed: how many underflows may hide in value and terms.
 
@@ -232,11 +232,12 @@ class RuleModel(ErrorModel):
         """
         dtype, u = error_dtype(out.dtype), self.unit(out.dtype)
         own = format_of(dtype)
-        growth = (
-            1 + 3 * ulps * u + (2 * steps + 8) * own.unit_roundoff if steps * own.unit_roundoff <= 0.125 else np.inf
-        )
-        # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
-        rounding = times(self.rounded(out, dtype, ulps), max(self.rounding(ulps), _TRACE) * u)
+        growth = 1 + 3 * (ulps or 0.0) * u + (2 * steps + 8) * own.unit_roundoff
+        growth = growth if steps * own.unit_roundoff <= 0.125 else np.inf
+        rounding = None
+        if ulps is not None:
+            # Even where nothing is rounded, a result that is infinite or NaN must leave no finite error.
+            rounding = times(self.rounded(out, dtype, ulps), max(self.rounding(ulps), _TRACE) * u)
         underflow = flushed * self.underflow(out.dtype) * growth + own.smallest_normal
         return plus(times(self.join(*(as_error(t, dtype) for t in terms), rounding), growth), underflow)
 

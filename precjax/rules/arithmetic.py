@@ -59,9 +59,13 @@ def balls(model: Any, operands: Sequence[Annotated], out: Any) -> list[Ball]:
 
 @rule("add")
 def add(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[Any]:
-    """Errors add up; log S + max(x) is a log-sum-exp."""
+    """Errors add up; log S + max(x) is a log-sum-exp. A residual stream has many readers."""
     error = _sum(model, operands, outs[0], 1)
-    return [None if error is None else log_sum_exp_error(model, operands, outs[0], error)]
+    if error is None:
+        return [None]
+    stream = all(x.error is not None for x in operands) and any(x.known.masked for x in operands)
+    error = log_sum_exp_error(model, operands, outs[0], error)
+    return [computed_once(error) if stream and is_inexact(outs[0].dtype) else error]
 
 
 @rule("add_any")
@@ -92,20 +96,19 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         if x.operand.known[:2] == (0.0, 0.0) and not other.exact:
             return jnp.broadcast_to(other.error, out.shape)
     if a.exact and b.exact and out.dtype == a.dtype:
-        error = two_sum_error(a, b, out, sign)
+        error = but_masks(a, b, two_sum_error(a, b, out, sign))
     else:
-        error = _lowered_by_common_factor(model, a, b, out, sign, model.add(out, a, b))
+        error = _lowered_by_common_factor(model, a, b, out, sign, model.add(but_masks(a, b, out), a, b))
     merged = merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
     # Whole constants that add up to less than 2**p are merged without rounding.
-    error = exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
-    masks = [_full(x.size, out, x.dtype) for x in (a, b) if x.operand.known.masked]
-    return _masked(masks, a, b, out, error) if masks else error
+    return exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
 
 
-def _masked(masks: Sequence[Any], a: Ball, b: Ball, out: Any, error: Any) -> Any:
-    """An infinite operand (a mask) gives the same infinity in exact arithmetic; an overflow does not."""
-    infinite = lax.bitwise_and(equal(functools.reduce(lax.max, masks), np.inf), equal(lax.abs(out), np.inf))
-    return where(infinite, plus(a.absorbed, b.absorbed, format_of(error.dtype).smallest_normal), error)
+def but_masks(a: Ball, b: Ball, x: Any) -> Any:
+    """x, but 0 where an operand is infinite (a mask): the sum is the same infinity, or NaN, in exact arithmetic."""
+    sizes = [jnp.asarray(y.size, y.dtype) for y in (a, b) if y.operand.known.masked]
+    infinite = [_full(equal(size, np.inf), x) for size in sizes]
+    return where(functools.reduce(lax.bitwise_or, infinite), 0, x) if infinite else x
 
 
 def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int, error: Any) -> Any:
@@ -202,8 +205,12 @@ def _lowered_by_complement(model: Any, a: Ball, b: Ball, out: Any, error: Any) -
 def _scaled(model: Any, x: Ball, factor: float, out: Any) -> Any:
     """A power of two only scales. An exact operand stays exact but where something underflows or overflows."""
     if not x.exact:
-        same = factor == 1.0 and x.operand.value.dtype == out.dtype
-        return jnp.broadcast_to(x.error, out.shape) if same else model.total(out, times(x.error, factor), ulps=0)
+        if factor == 1.0 and x.operand.value.dtype == out.dtype:
+            return jnp.broadcast_to(x.error, out.shape)
+        if factor > 1.0:
+            return model.total(out, times(x.error, factor), ulps=0)
+        lost = model.underflow(out.dtype) + 2 * format_of(x.dtype).smallest_normal
+        return plus(times(x.error, factor * (1 + 4 * x.eps)), lost)
     lost = model.total(out, times(x.absorbed, factor), flushed=2)
     size, fmt = lax.abs(out).astype(lost.dtype), format_of(out.dtype)
     normal = lax.bitwise_and(less(2 * fmt.smallest_normal, size), less(size, np.inf))
@@ -215,7 +222,7 @@ def product_terms(a: Ball, b: Ball, ea: Any, eb: Any) -> tuple[Any, ...]:
     """The theorem's bound of |x' y' - x* y*|, x* within the error and y' within the reach, as terms to be joined."""
     if a.linear and b.linear:
         return times(a.size, eb), times(b.size, ea), times(ea, eb)
-    crossed = b.reach if a.exact else plus(b.reach, b.error)
+    crossed = b.reach if a.exact else times(b.error, b.spread + 1.0)
     # A constant 0 is a factor, too: 0 times an infinite error is unknown.
     return times(a.size, eb), times(b.size if crossed is None else plus(b.size, crossed), ea)
 

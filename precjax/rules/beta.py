@@ -5,7 +5,7 @@ Theorem: that of `incomplete`; E log X is digamma(a) - digamma(a + b) and Var(lo
     0 <= d log(1 - F) / da <= -E log X,
 for p(s) / p(t) <= (s / t)**(a - 1) exp(max(b - 1, 0) (t - s) / (1 - t)) where s < t, and log X <= 0. The second
 parameter is the first one of 1 - X. The factors x**(a - 1) and (1 - x)**(b - 1) of the density are monotone; log p has
-derivative log x - E log X in a.
+derivative log x - E log X in a. F(x) <= x**a / (a B(a, b)) times the larger one of 1 and (1 - x)**(b - 1).
 
 References:
     DLMF 8.17.
@@ -34,15 +34,19 @@ def beta(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
     """F of the beta distribution, computed as 1 - F with 1 - x for x, from x = (a + 1) / (a + b + 2) on."""
     out = outs[0]
     a, b, x = (interval(model.ball(o, error_dtype(out.dtype)), out) for o in operands)
+    x = _no_more_than(operands[2].known.high, x)
     found = row(model, "regularized_incomplete_beta", out.dtype)
     eps = 2 * format_of(x.low.dtype).unit_roundoff
     middles = (lax.div(plus(p, 1.0), plus(p, q, 2.0)) for p, q in ((a.high, b.low), (a.low, b.high)))
     branches = [compare(end, times(middle, 1 + slack * eps)) for compare, end, middle, slack in zip(
         (less, lax.ge), (x.low, x.high), middles, (8, -8), strict=True)]  # fmt: skip
-    density = None if x.error is None else _beta_density(model, a, b, x)
+    rest, density, tails = _complement(x), None, (None, None)
+    if x.error is not None:
+        density = _beta_density(model, a, b, x, rest)
+        tails = _left_tail(model, a, b, x), _left_tail(model, b, a, rest)
     parameters = _beta_parameters(a, b, x)
-    unit = beta_rounding(model, found, a, b, x, _complement(x))
-    error = of_distribution(model, out, found, (x, density), parameters, unit, branches)
+    unit = beta_rounding(model, found, a, b, x, rest)
+    error = of_distribution(model, out, found, (x, density), parameters, unit, branches, tails=tails)
     domain = lax.bitwise_and(measured("beta", x, a, b), lax.le(x.high, jnp.ones_like(x.high)))
     return [where(domain, error, jnp.inf)]
 
@@ -73,9 +77,21 @@ def _complement(x: Interval) -> Interval:
     return Interval(minus(1.0, x.value), low, high, x.error, x.reach)
 
 
-def _beta_density(model: Any, a: Interval, b: Interval, x: Interval) -> Any:
-    """Each of its two powers at its highest in reach."""
-    rest, total = _complement(x), plus(a.value, b.value)
+def _no_more_than(high: float, x: Interval) -> Interval:
+    """A static range ends at 1, but for roundings of what was computed."""
+    return x._replace(high=lax.min(x.high, jnp.ones_like(x.high))) if high <= 1 else x
+
+
+def _left_tail(model: Any, a: Interval, b: Interval, x: Interval) -> Any:
+    """Upper bound of F over the reach."""
+    end, rest = x._replace(low=x.high), _complement(x)
+    density = _beta_density(model, a, b, end, rest._replace(high=jnp.ones_like(rest.high)))
+    return times(density, x.high, reciprocal(a.low), 1.001)
+
+
+def _beta_density(model: Any, a: Interval, b: Interval, x: Interval, rest: Interval) -> Any:
+    """Each of its two powers, of x and of 1 - x, at its highest in reach."""
+    total = plus(a.value, b.value)
     eps = 2 * format_of(total.dtype).unit_roundoff
     terms, more, unbounded = [], times(total, plus(lax.log1p(total), 2.0), 4 * eps), False
     for shape, base in ((a, x), (b, rest)):

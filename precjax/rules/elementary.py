@@ -138,7 +138,7 @@ def _sqrt_spread(x: Ball, y: Any) -> Any:
 
 def _rsqrt_spread(x: Ball, y: Any) -> Any:
     """e / (sqrt a sqrt b (sqrt a + sqrt b)) <= 1 / sqrt near; a range that excludes 0 keeps it finite."""
-    near = maximum(x.low, 0.0)
+    near = x.low if x.operand.known.low > 0 else maximum(x.low, 0.0)
     share = lax.min(*typed(times(ratio(x.error, near), 0.5), 1.0))
     return ratio(share, lax.sqrt(near))
 

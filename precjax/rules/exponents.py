@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -39,7 +39,19 @@ _ENDED = 24.0
 _CANCELLED = 8.0
 
 
-def gamma_rounding(model: Any, found: Rounding, a: Interval, x: Interval) -> Any:
+class Relative(NamedTuple):
+    """A relative error over the reach of the operands.
+
+    Attributes:
+        inner: where x is not next to a singular end of the domain, or only there; inf elsewhere.
+        anywhere: taking x for a normal number, or for 0 or 1 where the result is exact.
+    """
+
+    inner: Any
+    anywhere: Any
+
+
+def gamma_rounding(model: Any, found: Rounding, a: Interval, x: Interval) -> Relative:
     """Relative error of the series or fraction times exp(a log x - x - lgamma(a)).
 
     Both take some sqrt(a) steps where x is next to a, and the fraction some more where x is next to 1, where it ends
@@ -52,7 +64,7 @@ def gamma_rounding(model: Any, found: Rounding, a: Interval, x: Interval) -> Any
         x: the argument.
 
     Returns:
-        An upper bound over the reach; inf where x may be 0 and more than that.
+        Upper bounds over the reach.
     """
     of_log, of_lgamma = (_factor(model, name, a) for name in ("log", "lgamma"))
     powers = plus(times(a.high, log_size(x), of_log + 3.0), times(x.high, 2.0))
@@ -63,7 +75,7 @@ def gamma_rounding(model: Any, found: Rounding, a: Interval, x: Interval) -> Any
     return _relative(model, size, iterated, touches(x.low, x.high))
 
 
-def beta_rounding(model: Any, found: Rounding, a: Interval, b: Interval, x: Interval, rest: Interval) -> Any:
+def beta_rounding(model: Any, found: Rounding, a: Interval, b: Interval, x: Interval, rest: Interval) -> Relative:
     """Relative error of the fraction times exp(a log x + b log(1 - x) - log B(a, b)) / a.
 
     Lentz's iteration ends when a quotient of two computed numbers is exactly 1, which may never happen: every step may
@@ -78,7 +90,7 @@ def beta_rounding(model: Any, found: Rounding, a: Interval, b: Interval, x: Inte
         rest: 1 - x.
 
     Returns:
-        An upper bound over the reach, for either order of the parameters; inf where x may be 0 or 1 and not only that.
+        Upper bounds over the reach, for either order of the parameters.
     """
     of_power, of_lgamma = max(_factor(model, name, a) for name in ("log", "log1p")), _factor(model, "lgamma", a)
     total = plus(a.high, b.high)
@@ -111,10 +123,11 @@ def _lgamma_at(t: Any) -> Any:
     return where(less(t, 1.0), small, maximum(large, 0.1215))
 
 
-def _relative(model: Any, size: Any, iterated: Any, edge: Any) -> Any:
+def _relative(model: Any, size: Any, iterated: Any, edge: Any) -> Relative:
     u = model.unit(size.dtype)
     exponent = plus(times(size, _MORE * u), iterated, (model.accuracy("exp", size.dtype).factor + _FACTORS) * _MORE * u)
     # exp(d) - 1 <= d + 0.72 d**2 up to 1.
     small, large = times(exponent, plus(times(exponent, 0.8), 1.0)), times(lax.exp(maximum(exponent, 1.0)), _MORE)
     clipped = where(less(exponent, _LARGEST), large, 1e35)
-    return where(edge, float("inf"), where(less(exponent, 1.0), small, clipped))
+    anywhere = where(less(exponent, 1.0), small, clipped)
+    return Relative(where(edge, float("inf"), anywhere), anywhere)

@@ -16,7 +16,7 @@ from jax import lax
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error
 from precjax._registry import rule
-from precjax._rounding import error_dtype, reordered, where
+from precjax._rounding import dtype_of, error_dtype, format_of, is_inexact, reordered, where
 from precjax.rules.decision import above
 
 
@@ -38,6 +38,11 @@ def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: b
     ea, eb = read_error(a), read_error(b)
     if ea is None and eb is None:
         return None
+    for x, other in ((a, b), (b, a)):
+        if _distinct(x.operand) and not other.exact:
+            pair = (x, other) if first_wins else (other, x)
+            decided = where(above(*pair, out.shape), 0.0, jnp.broadcast_to(other.error, out.shape))
+            return where(lax.eq(out, out), decided, np.inf)
     larger, smaller = (ea, eb) if first_wins else (eb, ea)
     zero = jnp.zeros((), a.dtype)
     larger, smaller = (zero if e is None else e for e in (larger, smaller))
@@ -45,6 +50,14 @@ def _extremum(model: Any, operands: Sequence[Annotated], out: Any, first_wins: b
         above(a, b, out.shape), larger, where(above(b, a, out.shape), smaller, lax.max(*_same(ea, eb, out)))
     )
     return where(lax.eq(out, out), reordered(decided), np.inf)
+
+
+def _distinct(x: Annotated) -> bool:
+    """A constant that no comparison takes for another number: 0, for which subnormals are read anyway, or a normal."""
+    low, dtype = x.known.low, dtype_of(x.value)
+    if x.error is not None or low != x.known.high:
+        return False
+    return low == 0 or not is_inexact(dtype) or abs(low) >= format_of(dtype).smallest_normal
 
 
 def _same(ea: Any, eb: Any, out: Any) -> tuple[Any, Any]:

@@ -23,6 +23,9 @@ What XLA computes is a series or a continued fraction times exp(s), s a sum of t
 is that of `exponents`, and it is subtracted from 1 beyond the middle. That it converges within its bound of iterations
 was only measured, for parameters in `MEASURED`: elsewhere, and where the reach leaves the domain, the error is inf.
 
+Next to an end of the domain, where p may be infinite, both the computed and the exact y are positive, and at most y at
+the far end of the reach: for the gamma distribution F(x) <= x**a / Gamma(a + 1), for exp(-t) <= 1.
+
 References:
     DLMF 8.2; Casella and Berger, Statistical Inference, 2nd ed., section 7.3 (derivatives of log p).
 """
@@ -38,10 +41,22 @@ from jax import lax
 
 from precjax._annotated import Annotated
 from precjax._registry import rule
-from precjax._rounding import equal, error_dtype, format_of, less, maximum, minimum, minus, plus, times, where
+from precjax._rounding import (
+    equal,
+    error_dtype,
+    format_of,
+    less,
+    maximum,
+    minimum,
+    minus,
+    never_nan,
+    plus,
+    times,
+    where,
+)
 from precjax.rules.accuracy import Rounding, row
 from precjax.rules.elementary import inside
-from precjax.rules.exponents import gamma_rounding
+from precjax.rules.exponents import Relative, gamma_rounding
 from precjax.rules.gamma import digamma_bounds, exponential, log_gamma, reciprocal, trigamma_bound
 from precjax.rules.interval import Interval, interval, log, log_size, touches
 
@@ -91,8 +106,10 @@ def _gamma(model: Any, name: str, operands: Sequence[Annotated], out: Any) -> An
     parameters = [] if a.error is None else [Parameter(a, trigamma_bound(a.low), *logarithmic)]
     found = row(model, name, out.dtype)
     rest = _far_right(a, x) if name == "igamma" else None
+    tails = (None, None) if x.error is None else (_left_tail(model, a, x), None)
+    tails = tails if name == "igamma" else tails[::-1]
     error = of_distribution(
-        model, out, found, (x, density), parameters, gamma_rounding(model, found, a, x), branches, rest
+        model, out, found, (x, density), parameters, gamma_rounding(model, found, a, x), branches, rest, tails
     )
     return where(measured("gamma", x, a), error, jnp.inf)
 
@@ -101,6 +118,12 @@ def _far_right(a: Interval, x: Interval) -> Any:
     """Upper bound of 1 - F: by Chernoff (x / a)**a exp(a - x), at most exp(-0.4 x) from x = 4 a on; 1 before that."""
     far = lax.le(times(a.high, 4.0), x.low)
     return where(far, lax.exp(times(maximum(x.low, 0.0), -0.399)), jnp.ones_like(x.low))
+
+
+def _left_tail(model: Any, a: Interval, x: Interval) -> Any:
+    """Upper bound of F: x**a / (a Gamma(a))."""
+    end = x._replace(low=x.high)
+    return times(_gamma_powers(model, a, end, x.high), x.high, reciprocal(a.low), 1.001)
 
 
 def _gamma_logarithmic(a: Interval, x: Interval) -> tuple[Any, Any]:
@@ -123,9 +146,10 @@ def of_distribution(
     found: Rounding,
     x: tuple[Interval, Any],
     parameters: list[Parameter],
-    unit: Any,
+    unit: Relative,
     branches: Any,
     most: Any = None,
+    tails: tuple[Any, Any] = (None, None),
 ) -> Any:
     """The error of F or 1 - F, called y.
 
@@ -135,14 +159,16 @@ def of_distribution(
         found: the row of the table.
         x: the argument, and the largest density in reach.
         parameters: those that have errors.
-        unit: the relative error of what is computed, y or 1 - y; inf next to a singular end of the domain.
+        unit: the relative error of what is computed, y or 1 - y.
         branches: where y, and where 1 - y may be what is computed.
         most: None, or an upper bound of 1 - y within reach.
+        tails: None, or upper bounds of y and of 1 - y within reach.
 
     Returns:
         The error, at most the distance to 0 or 1.
     """
     argument, density = x
+    relative, unit = unit, unit.inner
     if density is not None:
         density = where(equal(argument.error, 0.0), 0.0, density)
     y = lax.abs(out).astype(unit.dtype)
@@ -169,6 +195,10 @@ def of_distribution(
     rounding = lax.max(where(branches[0], direct, 0.0), where(branches[1], plus(complement, subtracted), 0.0))
     moved = times(density, argument.error)
     error = model.total(out, moved, spread, plus(rounding, lost), ulps=1.02, steps=64, flushed=4)
+    for value, tail, other in zip((y, rest), tails, branches[::-1], strict=True):
+        if tail is not None:
+            largest = lax.max(value, times(never_nan(tail), plus(relative.anywhere, 1.0)))
+            error = minimum(error, where(other, jnp.inf, plus(times(largest, 1.001), subtracted, lost)))
     wild = lax.bitwise_and(lax.ge(unit, jnp.full_like(unit, _WIDE)), less(unit, jnp.inf))
     return where(wild, minimum(error, plus(unit, 1.0)), inside(error, out, (0.0, 1.0)))
 
@@ -192,14 +222,19 @@ def _gamma_density(model: Any, a: Interval, x: Interval) -> Any:
     """exp((a - 1) log x - x - lgamma(a)) at its highest in reach."""
     shape = minus(a.value, 1.0)
     top = maximum(lax.clamp(x.low, maximum(shape, 0.0), x.high), format_of(x.low.dtype).smallest_normal)
-    gamma, more = log_gamma(model, a.value)
-    if a.reach is not None:
-        more = plus(more, times(a.reach, score_size(a, x)))
-    density = exponential([lax.mul(shape, lax.log(top)), lax.neg(top), lax.neg(gamma)], more)
+    density = _gamma_powers(model, a, x, top, lax.neg(top))
     # At the mode a - 1, Gamma(a) >= sqrt(2 pi (a - 1)) ((a - 1) / e)**(a - 1) leaves no more than this.
     flattest = times(lax.rsqrt(maximum(minus(a.low, 1.0), 0.0)), 0.4)
     unbounded = lax.bitwise_and(lax.le(x.low, jnp.zeros_like(x.low)), less(a.low, 1.0))
     return where(unbounded, jnp.inf, lax.min(density, flattest))
+
+
+def _gamma_powers(model: Any, a: Interval, x: Interval, base: Any, *terms: Any) -> Any:
+    """base**(a - 1) / Gamma(a) times exp of the other terms, over the reach of a."""
+    gamma, more = log_gamma(model, a.value)
+    if a.reach is not None:
+        more = plus(more, times(a.reach, score_size(a, x)))
+    return exponential([lax.mul(minus(a.value, 1.0), log(base)), lax.neg(gamma), *terms], more)
 
 
 def score_size(a: Interval, x: Interval) -> Any:

@@ -65,7 +65,8 @@ def summed(
     moved = times(moved, 1 + 2 * of_result) if one_sign else moved  # an execution's result differs by that
     final = times(magnitude(out, x.dtype), of_result) if of_result else None
     steps = terms if steps is None else steps
-    return exact_total(x, add, out, model.total(out, moved, final, ulps=0, steps=steps, flushed=3 * terms))
+    ulps = 0 if final is None else None
+    return exact_total(x, add, out, model.total(out, moved, final, ulps=ulps, steps=steps, flushed=3 * terms))
 
 
 @rule("reduce_sum")
