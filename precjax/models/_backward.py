@@ -65,20 +65,15 @@ def is_system(name: str, operands: Sequence[Annotated], results: Sequence[Annota
     return name == "custom_linear_solve" and len(results) == 1 and all(_is_real(x.value) for x in (*operands, *results))
 
 
-def in_doubt(outs: Sequence[Any], deviations: Sequence[Any], confidence: float) -> Any:
-    """Where pivots of a stack of matrices are in doubt, as a multiplier may exceed 1; None if none are chosen."""
+def usual(outs: Sequence[Any], deviations: Sequence[Any], confidence: float) -> list[Any]:
+    """Where deviations say how large the errors of results are; pivots stay unless a multiplier may exceed 1."""
+    pairs = zip(outs, deviations, strict=True)
+    finite = [jnp.ones((1, *out.shape), bool) if d is None else lax.is_finite(d) for out, d in pairs]
     if all(is_inexact(v.dtype) for v in outs):
-        return None
-    size = plus(lax.abs(outs[0]), moderated_bound(deviations[0], confidence))
-    return jnp.any(jnp.tril(size, -1) >= 1, axis=(-2, -1), keepdims=True)
-
-
-def usual(out: Any, deviation: Any, doubt: Any) -> Any:
-    """Where deviations of a result say how large its error is: pivots, which have none, stay unless in doubt."""
-    finite = jnp.ones((1, *out.shape), bool) if deviation is None else lax.is_finite(deviation)
-    if doubt is None:
         return finite
-    return finite & ~doubt.reshape(doubt.shape[: doubt.ndim - 2] + (1,) * (out.ndim - doubt.ndim + 2))
+    size = plus(lax.abs(outs[0]), moderated_bound(deviations[0], confidence))
+    doubt = jnp.any(jnp.tril(size, -1) >= 1, axis=(-2, -1))
+    return [x & ~doubt.reshape(doubt.shape + (1,) * (x.ndim - 1 - doubt.ndim)) for x in finite]
 
 
 def _is_real(value: Any) -> bool:

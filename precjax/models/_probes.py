@@ -114,10 +114,9 @@ class Probed(ErrorModel):
         """What the equation rounds, with random signs, and what the deviations of its operands make."""
         exact = [Annotated(x.value, known=x.known) for x in operands]
         if backward.is_stable(self.rules, eqn):
-            outs = bind(eqn, operands)
-            errors = (
-                [e for _, e in self.rules.by_rule(eqn, exact)] if eqn.primitive.name == "lu" else [None] * len(outs)
-            )
+            pivots = any(not is_inexact(v.aval.dtype) for v in eqn.outvars)
+            made = self.rules.by_rule(eqn, exact) if pivots else [(out, None) for out in bind(eqn, operands)]
+            outs, errors = zip(*made, strict=True)
             return list(zip(outs, self.of_stable(eqn, operands, outs, errors), strict=True))
         rounded = self.rules.by_rule(eqn, exact)
         outs = [value for value, _ in rounded]
@@ -150,12 +149,11 @@ class Probed(ErrorModel):
             One for each result.
         """
         deviations = backward.moved(self, eqn, list(map(probes_first, operands)), outs)
-        doubt = backward.in_doubt(outs, deviations, self.confidence)
+        usual = backward.usual(outs, deviations, self.confidence)
         made = []
-        for out, error, deviation in zip(outs, errors, deviations, strict=True):
+        for out, error, deviation, known in zip(outs, errors, deviations, usual, strict=True):
             own = np.inf if error is None else self.drawn(error, out, eqn.primitive.name)
-            usual = backward.usual(out, deviation, doubt)
-            made.append(jnp.moveaxis(jnp.where(usual, 0 if deviation is None else deviation, own), 0, -1))
+            made.append(jnp.moveaxis(jnp.where(known, 0 if deviation is None else deviation, own), 0, -1))
         return made
 
     def judged(
