@@ -96,14 +96,15 @@ def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -
     low, high = find(eqn, operands) if find is not None else (-math.inf, math.inf)
     if math.isnan(low) or math.isnan(high):
         low, high = -math.inf, math.inf
-    if not _without_rounding(name, operands):
-        low, high = _representable(eqn.outvars[index].aval.dtype, low, high)
+    dtype = eqn.outvars[index].aval.dtype
+    if name not in ("select_n", "pad", "concatenate") and not (is_inexact(dtype) and _unrounded(name, operands)):
+        low, high = _representable(dtype, low, high)
     return Known(low, high, settled, name in _KEEPS_INFINITIES and any(x.known.masked for x in operands))
 
 
-def _without_rounding(name: str, operands: Sequence[Annotated]) -> bool:
-    """Whether the ends of a range are those of the operands, or sums of small whole numbers."""
-    if name in ("select_n", "pad", "concatenate", "clamp", "max", "min", "neg"):
+def _unrounded(name: str, operands: Sequence[Annotated]) -> bool:
+    """Whether the ends of a range of floats are those of the operands, or sums of small whole numbers."""
+    if name in ("clamp", "max", "min", "neg"):
         return True
     ends = [end for x in operands for end in x.known[:2]]
     return name in ("add", "sub") and all(float(end).is_integer() and abs(end) <= _SMALL for end in ends)

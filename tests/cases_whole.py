@@ -1,6 +1,7 @@
 """Rows of whole numbers in floating point, and of constants: counts, lengths, frequencies, and tests whether they are 0."""
 
 import jax.numpy as jnp
+import numpy as np
 from cases import FLOATS, FULL, Case
 from jax import lax
 
@@ -36,7 +37,20 @@ def grid(x):
     return inexact, tuple(jnp.where(z, x[0], 1 / x[0]) for z in zero)
 
 
+def around(draw):
+    return np.array([90, 105, 127], np.int8), draw.numbers(3, wide=False), draw.numbers(3, wide=False)
+
+
+def wrapped(n, x, y):
+    """Integers in a known range whose sums and negatives leave their formats."""
+    total = jnp.clip(n, np.int8(100), np.int8(120)) + np.int8(100)
+    negative = -jnp.clip(n.astype(np.uint8), np.uint8(5), np.uint8(9))
+    one = x.dtype.type(1)
+    return jnp.where(total > 120, one, x * x) * y, jnp.where(negative < 100, one, x * x) * y
+
+
 CASES = [
+    Case("integers that wrap around", wrapped, around, ("float32",)),
     Case("sums of whole numbers", lengths, counts, FLOATS, unbounded=True),
     Case("frequencies", frequencies, lambda draw: (draw.numbers(6, 4, wide=False),), FULL),
     Case("distances of constants", grid, lambda draw: (draw.numbers(6, 4, wide=False),), FULL),
