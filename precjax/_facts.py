@@ -69,8 +69,6 @@ def is_power_of_two(known: Known) -> bool:
     return known.low == known.high and math.isfinite(known.low) and math.frexp(abs(known.low))[0] == 0.5
 
 
-_SMALL = 2**20  # whole numbers whose sums nothing rounds
-
 _FOLDS: dict[str, Callable[..., Fraction]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "max": max, "min": min, "convert_element_type": lambda x: x,
@@ -97,17 +95,19 @@ def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -
     if math.isnan(low) or math.isnan(high):
         low, high = -math.inf, math.inf
     dtype = eqn.outvars[index].aval.dtype
-    if name not in ("select_n", "pad", "concatenate") and not (is_inexact(dtype) and _unrounded(name, operands)):
+    if name not in ("select_n", "pad", "concatenate") and not (is_inexact(dtype) and _unrounded(name, dtype, operands)):
         low, high = _representable(dtype, low, high)
     return Known(low, high, settled, name in _KEEPS_INFINITIES and any(x.known.masked for x in operands))
 
 
-def _unrounded(name: str, operands: Sequence[Annotated]) -> bool:
+def _unrounded(name: str, dtype: Any, operands: Sequence[Annotated]) -> bool:
     """Whether the ends of a range of floats are those of the operands, or sums of small whole numbers."""
     if name in ("clamp", "max", "min", "neg"):
         return True
-    ends = [end for x in operands for end in x.known[:2]]
-    return name in ("add", "sub") and all(float(end).is_integer() and abs(end) <= _SMALL for end in ends)
+    if name not in ("add", "sub"):
+        return False
+    largest = 2.0 ** (format_of(dtype).digits - 1)
+    return all(float(end).is_integer() and abs(end) <= largest for x in operands for end in x.known[:2])
 
 
 def _representable(dtype: Any, low: float, high: float) -> Range:
