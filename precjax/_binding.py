@@ -25,7 +25,7 @@ def graft(value: Any, original: Any) -> Any:
 
 @graft.defjvp
 def _graft_jvp(primals: Any, tangents: Any) -> Any:
-    return primals[0], tangents[1]
+    return graft(*primals), tangents[1]  # so that second derivatives are the original's, too
 
 
 def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
