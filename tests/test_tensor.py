@@ -152,9 +152,15 @@ def test_what_a_gradient_waits_for_takes_no_memory(block, all_is_worth_it):
 
     small = np.float32(RNG.normal(size=(3, 4, 4)) / 4), np.float32(RNG.normal(size=(4, 5)))
     check_rule(jax.value_and_grad(loss), *small, model=TENSOR, modes=("jit",), points=2)
-    one, each = (precjax.track(jax.value_and_grad(loss), model=model)(*small).error for model in (TENSOR, "worst_case"))
-    np.testing.assert_allclose(one[0], each[0], rtol=1e-6)
+
+    def errors():
+        return [precjax.track(jax.value_and_grad(loss), model=model)(*small).error for model in (TENSOR, "worst_case")]
+
+    one, each = errors()
     assert each[1].max() <= one[1].max() <= 1.5 * each[1].max()
+    with jax.disable_jit():  # XLA rounds what it fuses now and then, in one program of the two
+        one, each = errors()
+    assert one[0] == each[0]
 
     weights, x = jnp.ones((12, 64, 64)) / 64, jnp.ones((64, 4096))
     one, each = (bytes_of(precjax.track(jax.grad(loss), model=model), weights, x) for model in (TENSOR, "worst_case"))
