@@ -45,8 +45,8 @@ def beta(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list
         density = _beta_density(model, a, b, x, rest)
         tails = _left_tail(model, a, b, x), _left_tail(model, b, a, rest)
     parameters = _beta_parameters(a, b, x)
-    unit = beta_rounding(model, found, a, b, x, rest)
-    error = of_distribution(model, out, found, (x, density), parameters, unit, branches, tails=tails)
+    relative = beta_rounding(model, found, a, b, x, rest)
+    error = of_distribution(model, out, found, (x, density), parameters, relative, branches, tails=tails)
     domain = lax.bitwise_and(measured("beta", x, a, b), lax.le(x.high, jnp.ones_like(x.high)))
     return [where(domain, error, jnp.inf)]
 

@@ -146,7 +146,7 @@ def of_distribution(
     found: Rounding,
     x: tuple[Interval, Any],
     parameters: list[Parameter],
-    unit: Relative,
+    relative: Relative,
     branches: Any,
     most: Any = None,
     tails: tuple[Any, Any] = (None, None),
@@ -159,7 +159,7 @@ def of_distribution(
         found: the row of the table.
         x: the argument, and the largest density in reach.
         parameters: those that have errors.
-        unit: the relative error of what is computed, y or 1 - y.
+        relative: the relative error of what is computed, y or 1 - y.
         branches: where y, and where 1 - y may be what is computed.
         most: None, or an upper bound of 1 - y within reach.
         tails: None, or upper bounds of y and of 1 - y within reach.
@@ -168,7 +168,7 @@ def of_distribution(
         The error, at most the distance to 0 or 1.
     """
     argument, density = x
-    relative, unit = unit, unit.inner
+    unit = relative.inner
     if density is not None:
         density = where(equal(argument.error, 0.0), 0.0, density)
     y = lax.abs(out).astype(unit.dtype)
