@@ -17,7 +17,7 @@ from jax import lax
 from precjax import _patterns as patterns
 from precjax._annotated import Annotated
 from precjax._ball import Ball
-from precjax._facts import is_less
+from precjax._ranges import is_less
 from precjax._registry import rule
 from precjax._rounding import (
     arithmetic_dtype,
