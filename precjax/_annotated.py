@@ -23,6 +23,8 @@ class Known(NamedTuple):
         masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving
             and adding.
         fixed: it is made of constants alone.
+        added: XLA may take it for x + c; the size of c as far as it is known, None if there is none (see `_merging`).
+        scaled: XLA may take it for x c.
     """
 
     low: float = -math.inf
@@ -30,20 +32,31 @@ class Known(NamedTuple):
     settled: bool = False
     masked: bool = False
     fixed: bool = False
+    added: float | None = None
+    scaled: bool = False
 
     def join(self, other: Known) -> Known:
         """What holds for an array that is the one or the other."""
         low, high = min(self.low, other.low), max(self.high, other.high)
         return Known(low, high, *self._common(other))
 
-    def _common(self, other: Known) -> tuple[bool, bool, bool]:
-        return self.settled and other.settled, self.masked or other.masked, self.fixed and other.fixed
+    def _common(self, other: Known) -> tuple[Any, ...]:
+        added = max((x.added for x in (self, other) if x.added is not None), default=None)
+        both = self.settled and other.settled, self.masked or other.masked, self.fixed and other.fixed
+        return *both, added, self.scaled or other.scaled
 
     def widen(self, other: Known) -> Known:
-        """The part of these facts that `other` keeps: one step of a loop's invariant."""
+        """The part of these facts that `other` keeps: one step of a loop's invariant, but for `added`."""
         low = self.low if other.low >= self.low else -math.inf
         high = self.high if other.high <= self.high else math.inf
-        return Known(low, high, *self._common(other))
+        return Known(low, high, *self._common(other))._replace(added=self.added)
+
+    def after_turns(self, following: Known, turns: int) -> Known:
+        """With the constants that are added in all turns of a loop, given the facts after one of them."""
+        if following.added is None:
+            return self
+        start = self.added or 0.0
+        return self._replace(added=start + turns * max(following.added - start, 0.0))
 
 
 class Origin(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 from precjax import _jax_compat as compat
 from precjax import _lapack as lapack
 from precjax._annotated import Annotated
+from precjax._merging import apart
 from precjax._rounding import computed_once, divide, dtype_of, format_of, is_inexact, opaque
 
 # XLA takes them for cheap and computes them in every kernel that reads them: the value's and the error's.
@@ -33,29 +34,21 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
 
     A division is guarded: XLA replaces a divisor that is a constant or a broadcast by its reciprocal, and merges chains
     of divisions, which gives 0 where the reciprocal underflows (x / 3e38). The guarded division is IEEE division, bit
-    for bit. What XLA might merge with its neighbours is made opaque.
+    for bit. What XLA might merge with its neighbours is made opaque: constants (see `_merging`), and exponentials, of
+    which some versions (jaxlib 0.10.2) turn exp(x) exp(y) into exp(x + y), and log(exp(x)) into x.
     """
-    values = [x.value for x in operands]
-    if eqn.primitive.name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
+    name, values = eqn.primitive.name, [x.value for x in operands]
+    if name == "div" and _real(values[0]) and not _harmless(operands[1], values[0]):
         return [divide(*values)]
+    values = apart(eqn, operands)
     outs = compat.bind(eqn, values)
     if lapack.waits(eqn):
         return list(map(graft, lapack.each(lambda *xs: compat.bind(eqn, xs))(*values), outs))
-    if eqn.primitive.name in _REPEATED and _real(outs[0]):
+    if name in _REPEATED and _real(outs[0]):
         return [computed_once(outs[0])]
     # The modulus of a complex iota makes jaxlib 0.10.2 abort.
-    guarded = _merges(eqn, operands) or (eqn.primitive.name == "iota" and not _real(outs[0]))
+    guarded = name == "exp" or (name == "iota" and not _real(outs[0]))
     return [opaque(outs[0])] if guarded and is_inexact(outs[0].dtype) else outs
-
-
-def _merges(eqn: Any, operands: Sequence[Annotated]) -> bool:
-    """Whether XLA might merge the result with the next operation, outside any model of rounding.
-
-    Some versions (jaxlib 0.10.2) turn (x + c) + d into x + (c + d), exp(x) exp(y) into exp(x + y), log(exp(x)) into x;
-    all merge (x / c) / d into x / (c d), which may overflow.
-    """
-    name = eqn.primitive.name
-    return name == "exp" or (name in ("add", "sub", "div") and any(x.known.low == x.known.high for x in operands))
 
 
 def _harmless(divisor: Annotated, value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from precjax._annotated import Annotated, Known
+from precjax._annotated import RANGE_SLACK, Annotated, Known
 from precjax._ranges import RANGES, Range
 from precjax._rounding import format_of, is_inexact
 
@@ -34,6 +34,15 @@ _SETTLED = (MOVES | {"ppermute"}) - {
     "reduce_max", "reduce_min", "cummax", "cummin", "sort", "top_k", "reduce_window_max", "reduce_window_min", "pmax",
     "pmin",
 }  # fmt: skip
+
+
+# What XLA never takes for the identity, alone or together with what comes before it or after it, as it may log(exp).
+_NO_IDENTITY = frozenset({
+    "add", "sub", "add_any", "mul", "div", "rem", "atan2", "nextafter", "sign", "floor", "ceil", "round",
+    "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "exp2", "log1p", "expm1", "logistic", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "lgamma", "digamma",
+    "dot_general", "conv_general_dilated", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min",
+})  # fmt: skip
 
 
 def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
@@ -67,7 +76,9 @@ _FOLDS: dict[str, Callable[..., Fraction]] = {
 
 def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     """What is known of result number `index` of an equation."""
-    return _inferred(eqn, operands, index, error)._replace(fixed=all(x.known.fixed for x in operands))
+    added, scaled = _with_constants(eqn, operands, index)
+    fixed = all(x.known.fixed for x in operands)
+    return _inferred(eqn, operands, index, error)._replace(fixed=fixed, added=added, scaled=scaled)
 
 
 def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
@@ -88,6 +99,58 @@ def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -
     if name not in ("select_n", "pad", "concatenate") and not (is_inexact(dtype) and _unrounded(name, dtype, operands)):
         low, high = _representable(dtype, low, high)
     return Known(low, high, settled, name in _KEEPS_INFINITIES and any(x.known.masked for x in operands))
+
+
+def constants_apart(operands: Sequence[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
+    """The operands that are constants, and the others. Of two constants the one that is a number goes first."""
+    fixed = [x for x in operands if x.known.fixed]
+    numbers = [x for x in fixed if x.known.low == x.known.high]
+    if len(fixed) == len(operands) and len(numbers) == 1:
+        fixed = numbers
+    return fixed, [x for x in operands if not any(x is c for c in fixed)]
+
+
+def size_of(constant: Annotated) -> float:
+    """An upper bound of its size, inf if it is not known while tracing."""
+    low, high = constant.known[:2]
+    return max(abs(low), abs(high)) * (1.0 if low == high else 1 + RANGE_SLACK)
+
+
+def last_added(operands: Sequence[Annotated]) -> float | None:
+    """The size of constants last added to one of these, None if there were none."""
+    return max((x.known.added for x in operands if x.known.added is not None), default=None)
+
+
+def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tuple[float | None, bool]:
+    """`Known.added` and `Known.scaled` of a result. A size that is not known has been counted where it was added."""
+    name = eqn.primitive.name
+    if not is_inexact(eqn.outvars[index].aval.dtype):
+        return None, False
+    constants, others = constants_apart(operands)
+    added, scaled = last_added(others), any(x.known.scaled for x in others)
+    if constants and name in ("add", "sub", "add_any"):
+        sizes = [s for s in map(size_of, constants) if math.isfinite(s)]
+        return sum(sizes, added or 0.0), scaled and all(_may_be(x, 0.0) for x in constants)
+    if constants and name in ("mul", "div"):
+        factors = name == "mul" or constants[0] is operands[1]
+        return added if factors and all(_may_be(x, 1.0) for x in constants) else None, True
+    return (added, scaled) if name not in _NO_IDENTITY or _of_one_term(eqn) else (None, False)
+
+
+def _may_be(constant: Annotated, size: float) -> bool:
+    """Whether a constant may be of this size all over: one that is no number may."""
+    low, high = constant.known[:2]
+    return low <= size <= high or low <= -size <= high
+
+
+def _of_one_term(eqn: Any) -> bool:
+    """Whether the sums that it makes have one term."""
+    name, shapes = eqn.primitive.name, [v.aval.shape for v in eqn.invars]
+    if name == "dot_general":
+        return math.prod(shapes[0][d] for d in eqn.params["dimension_numbers"][0][0]) == 1
+    if name == "conv_general_dilated":
+        return math.prod(shapes[1]) == shapes[1][eqn.params["dimension_numbers"].rhs_spec[0]]
+    return name.startswith("reduce_") and math.prod(shapes[0]) == math.prod(eqn.outvars[0].aval.shape)
 
 
 def _unrounded(name: str, dtype: Any, operands: Sequence[Annotated]) -> bool:

@@ -148,8 +148,8 @@ def _read(x: Ball) -> Any:
 def _sum(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     a, b = (x.ball for x in operands)
     dtype = dtype_of(out.operand.value)
-    merged = merged_constants(a, b, out.operand.value) * format_of(dtype).unit_roundoff
-    read = [x.shared for x in operands if merged or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
+    merged = merged_constants(a, b, out.operand.value)
+    read = [x.shared for x in operands if merged is not None or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
     rounded = jnp.asarray(half_ulp(out.far, dtype))
     of_floats = where(_sterbenz(a, b, eqn.primitive.name == "sub"), 0.0, jnp.minimum(_far(a), _far(b)))
     error = jnp.minimum(plus(rounded, *read), plus(of_floats, *(times(x, 2.0) for x in read)))

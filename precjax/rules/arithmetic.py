@@ -12,7 +12,6 @@ further from it than the float that two roundings give, so the bound of the sepa
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, read_error, subnormal
 from precjax._facts import is_power_of_two
+from precjax._merging import merged_roundings
 from precjax._registry import rule
 from precjax._rounding import (
     computed_once,
@@ -99,9 +99,17 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
         error = but_masks(a, b, two_sum_error(a, b, out, sign))
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(but_masks(a, b, out), a, b))
-    merged = merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
+    merged = merged_constants(a, b, out)
+    error = plus(error, merged)
     # Whole constants that add up to less than 2**p are merged without rounding.
-    return exact_sum(a, b, out, plus(error, merged)) if merged < 0.5 else plus(error, merged)
+    if merged is None or isinstance(merged, float):
+        return exact_sum(a, b, out, error) if merged is None or merged < 0.5 else error
+    return where(less(merged, 0.5), exact_sum(a, b, out, error), error)
+
+
+def merged_constants(a: Ball, b: Ball, out: Any) -> Any:
+    """What plain programs may round besides because they merge constants: a number or an array, None for nothing."""
+    return times(merged_roundings((a.operand, b.operand), (a.size, b.size)), format_of(out.dtype).unit_roundoff)
 
 
 def but_masks(a: Ball, b: Ball, x: Any) -> Any:
@@ -125,17 +133,6 @@ def _lowered_by_common_factor(model: Any, a: Ball, b: Ball, out: Any, sign: int,
         terms = times(x.error, plus(one_more, f.error)), times(x.far, f.error), product
         return minimum(model.total(out, *terms, steps=12, flushed=3), error)
     return error
-
-
-def merged_constants(a: Ball, b: Ball, out: Any) -> float:
-    """|c| + |d| for (x + c) + d, where plain programs may round c + d instead; 0 otherwise."""
-    for constant, other in ((a, b), (b, a)):
-        if platforms.current().merges_constants and patterns.made_by(other.operand, "add", "sub"):
-            known = [x.known for x in (constant.operand, *other.operand.origin.operands)]
-            fixed = [abs(k.low) for k in known if k.low == k.high and math.isfinite(k.low)]
-            if len(fixed) == 2 and known[0].low == known[0].high:
-                return sum(fixed) * 1.001
-    return 0.0
 
 
 def _full(x: Any, out: Any, dtype: Any = None) -> Any:

@@ -18,7 +18,6 @@ import numpy as np
 from jax import lax
 
 from precjax import _patterns as patterns
-from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._ball import Ball, subnormal
 from precjax._registry import complex_rule, same_for_complex
@@ -39,7 +38,7 @@ from precjax._rounding import (
     times,
     where,
 )
-from precjax.rules.arithmetic import balls, product_terms, two_sum_error
+from precjax.rules.arithmetic import balls, merged_constants, product_terms, two_sum_error
 from precjax.rules.conversion import convert_element_type as of_real
 from precjax.rules.conversion import holds
 from precjax.rules.decision import doubtful_nan
@@ -124,8 +123,7 @@ def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     a, b = balls(model, operands, out)
     error = _exact_sum(a, b, out, sign) if a.exact and b.exact else model.add(out, a, b)
-    merged = _merged_constants(a, b)
-    return error if merged is None else plus(error, times(merged, model.unit(out.dtype)))
+    return plus(error, merged_constants(a, b, out))
 
 
 def _exact_sum(a: Ball, b: Ball, out: Any, sign: int) -> Any:
@@ -136,15 +134,6 @@ def _exact_sum(a: Ball, b: Ball, out: Any, sign: int) -> Any:
         return two_sum_error(x, y, part(out), sign)
 
     return _length(of(lax.real), of(lax.imag))
-
-
-def _merged_constants(a: Ball, b: Ball) -> Any:
-    """|c| + |d| for (z + c) + d of exact c and d, where plain programs may round c + d instead; None otherwise."""
-    for last, other in ((a, b), (b, a)):
-        if platforms.current().merges_constants and last.exact and patterns.made_by(other.operand, "add", "sub"):
-            first = [x for x in other.operand.origin.operands if x.error is None]
-            return times(plus(last.size, *(magnitude(x.value, a.dtype) for x in first)), 1.001) if first else None
-    return None
 
 
 @complex_rule("mul")

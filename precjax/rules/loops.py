@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from precjax import _jax_compat as compat
+from precjax import platforms
 from precjax._annotated import Annotated, Coarse
 from precjax._interpreter import control, flatten, interpret, run, signature, transform, unflatten
 from precjax._rerolled import PRODUCTS, within
@@ -18,12 +20,13 @@ from precjax.rules.control_flow import compact, like
 
 
 def _loop_invariant(
-    model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated]
+    model: Any, body: Any, before: list[Annotated], carry: list[Annotated], after: list[Annotated], turns: int
 ) -> Any:
     """Transforms a loop body with a carry whose signature it keeps: a fixed point.
 
     An exact carry may be inexact after one turn, and a range may widen. What products of matrices go into is taken for
-    inexact from the start: mostly the only way a body need be transformed twice.
+    inexact from the start: mostly the only way a body need be transformed twice. Where XLA merges constants, it may
+    merge those of all turns, which the program may have written out.
 
     Returns:
         The transformed body and the annotated carry to start with.
@@ -33,13 +36,19 @@ def _loop_invariant(
         for x, rounded in zip(carry, _of_products(body, len(carry)), strict=True)
     ]
     carry = [x._replace(known=x.known._replace(settled=x.error is None, fixed=False)) for x in carry]
-    while True:
+    for turn in itertools.count():
+        before_turn = [signature(x) for x in carry]
         transformed = transform(model, body, [*before, *carry, *after])
         following = transformed.outputs[: len(carry)]
-        wider = [_widened(model, x, s) for x, s in zip(carry, following, strict=True)]
-        if [signature(x) for x in wider] == [signature(x) for x in carry]:
+        if turn == 0 and platforms.current().merges_constants:
+            carry = [_added_to(x, s, turns) for x, s in zip(carry, following, strict=True)]
+        carry = [_widened(model, x, s) for x, s in zip(carry, following, strict=True)]
+        if [signature(x) for x in carry] == before_turn:
             return transformed, carry
-        carry = wider
+
+
+def _added_to(x: Annotated, following: Any, turns: int) -> Annotated:
+    return x._replace(known=x.known.after_turns(following.known, turns))
 
 
 def _of_products(body: Any, count: int) -> list[bool]:
@@ -73,7 +82,7 @@ def scan(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     carry = list(map(model.spread, rest[:carry_count]))
     xs = [_scanned(x if x.value.ndim > 1 else x._replace(norm=None)) for x in rest[carry_count:]]
     slices = [_slice(x) for x in xs]
-    transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices)
+    transformed, carry = _loop_invariant(model, params["jaxpr"], consts, carry, slices, params["length"])
     kept, made = [signature(x) for x in carry], []
     slice_signatures = [signature(x) for x in slices]
 
@@ -115,7 +124,7 @@ def while_(model: Any, eqn: Any, operands: list[Annotated]) -> list[Annotated]:
     params = eqn.params
     split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
     test_consts, body_consts, carry = operands[: split[0]], operands[split[0] : split[1]], operands[split[1] :]
-    transformed, carry = _loop_invariant(model, params["body_jaxpr"], body_consts, carry, [])
+    transformed, carry = _loop_invariant(model, params["body_jaxpr"], body_consts, carry, [], 1)
     kept = [signature(x) for x in carry]
 
     def tested(state: list[Any]) -> list[Any]:

@@ -105,8 +105,8 @@ def _sum(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any
     out = outs[0]
     (a, b), (of_a, of_b) = _pair(model, operands, out)
     centred = _centring(model, eqn, operands, out)
-    merged = merged_constants(a, b, out) * format_of(out.dtype).unit_roundoff
-    return [rounded(model, out, norms.both(of_a, of_b if centred is None else centred), merged)]
+    moved = norms.both(of_a, of_b if centred is None else centred)
+    return [rounded(model, out, moved, merged_constants(a, b, out))]
 
 
 def _centring(model: Any, eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
