@@ -25,6 +25,7 @@ class Known(NamedTuple):
         fixed: it is made of constants alone.
         added: XLA may take it for x + c; the size of c as far as it is known, None if there is none (see `_merging`).
         scaled: XLA may take it for x c.
+        exponential: XLA may take it for exp(x).
     """
 
     low: float = -math.inf
@@ -34,6 +35,7 @@ class Known(NamedTuple):
     fixed: bool = False
     added: float | None = None
     scaled: bool = False
+    exponential: bool = False
 
     def join(self, other: Known) -> Known:
         """What holds for an array that is the one or the other."""
@@ -43,7 +45,7 @@ class Known(NamedTuple):
     def _common(self, other: Known) -> tuple[Any, ...]:
         added = max((x.added for x in (self, other) if x.added is not None), default=None)
         both = self.settled and other.settled, self.masked or other.masked, self.fixed and other.fixed
-        return *both, added, self.scaled or other.scaled
+        return *both, added, self.scaled or other.scaled, self.exponential or other.exponential
 
     def widen(self, other: Known) -> Known:
         """The part of these facts that `other` keeps: one step of a loop's invariant, but for `added`."""

@@ -77,8 +77,12 @@ _FOLDS: dict[str, Callable[..., Fraction]] = {
 def infer(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
     """What is known of result number `index` of an equation."""
     added, scaled = _with_constants(eqn, operands, index)
-    fixed = all(x.known.fixed for x in operands)
-    return _inferred(eqn, operands, index, error)._replace(fixed=fixed, added=added, scaled=scaled)
+    return _inferred(eqn, operands, index, error)._replace(
+        fixed=all(x.known.fixed for x in operands),
+        added=added,
+        scaled=scaled,
+        exponential=_is_exponential(eqn, operands),
+    )
 
 
 def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -> Known:
@@ -135,6 +139,14 @@ def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tupl
         factors = name == "mul" or constants[0] is operands[1]
         return added if factors and all(_may_be(x, 1.0) for x in constants) else None, True
     return (added, scaled) if name not in _NO_IDENTITY or _of_one_term(eqn) else (None, False)
+
+
+def _is_exponential(eqn: Any, operands: Sequence[Annotated]) -> bool:
+    """`Known.exponential` of a result."""
+    name, exponentials = eqn.primitive.name, [x.known.exponential for x in operands]
+    if name in ("mul", "div"):
+        return all(exponentials)
+    return name == "exp" or ((name not in _NO_IDENTITY or _of_one_term(eqn)) and any(exponentials))
 
 
 def _may_be(constant: Annotated, size: float) -> bool:

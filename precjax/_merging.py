@@ -1,10 +1,12 @@
-"""Constants that XLA merges: some versions compute (x + c) + d as x + (c + d), and (x c) d as x (c d).
+"""What XLA merges: some versions compute (x + c) + d as x + (c + d), (x c) d as x (c d), exp(x) exp(y) as exp(x + y).
 
 Theorem: fl(x + fl(c + d)) differs from x + c + d by what the last addition rounds, which is counted as such, and by no
 more than u |c| + u |d|, which is counted where d is added; a constant whose size is not known while tracing counts for
 itself where it is added. Between the two additions may be whatever XLA takes for the identity, a move, or a part of
-one, as log(exp) is. A merged product is rounded no more often, but c d may overflow or underflow: no model of rounding
-says how wrong the plain program is then. The tracked program does not let XLA see that its operand is x + c or x c.
+one, as log(exp) is. exp(fl(x + y)) differs from exp(x + y) by u |x + y| of it, which is u |log| of the result; so do
+quotients and powers of exponentials. A merged product is rounded no more often, but c d may overflow or underflow: no
+model of rounding says how wrong the plain program is then. The tracked program does not let XLA see what its operands
+are.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from precjax import platforms
 from precjax._annotated import Annotated
 from precjax._facts import constants_apart, last_added, size_of
-from precjax._rounding import equal, is_inexact, opaque, plus, times, where
+from precjax._rounding import equal, format_of, is_inexact, maximum, opaque, plus, times, where
 
 
 def apart(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -51,7 +54,7 @@ def merged_roundings(operands: Sequence[Annotated], sizes: Sequence[Any]) -> Any
         A number, or an array that broadcasts against the sum; None for nothing.
     """
     constants, others = constants_apart(operands)
-    if not (constants and platforms.current().merges_constants):
+    if not (constants and platforms.current().merges):
         return None
     before = last_added(others)
     counted = [before]
@@ -66,3 +69,20 @@ def _finite(size: Any) -> Any:
     if isinstance(size, float):
         return size if math.isfinite(size) else 0.0
     return where(equal(size, jnp.inf), 0.0, size)
+
+
+def merges_exponentials(eqn: Any, operands: Sequence[Annotated]) -> bool:
+    """Whether plain programs may compute a product, a quotient or a power of exponentials as one exponential."""
+    factors = {"mul": operands, "div": operands, "pow": operands[:1]}.get(eqn.primitive.name, ())
+    return bool(factors) and platforms.current().merges and all(x.known.exponential for x in factors)
+
+
+def with_merged_exponentials(eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any], errors: Any) -> Any:
+    """The errors of an equation, with what plain programs round where they merge exponentials."""
+    if not merges_exponentials(eqn, operands) or errors[0] is None or not jnp.issubdtype(outs[0].dtype, jnp.floating):
+        return errors
+    fmt, dtype = format_of(outs[0].dtype), errors[0].dtype
+    size = lax.abs(outs[0]).astype(dtype)
+    # The exponent itself may be in error: by less than 1, or else the result is in error by more than all of it.
+    exponent = plus(lax.abs(lax.log(maximum(size, format_of(dtype).smallest_normal))), 1.0)
+    return [plus(errors[0], times(size, exponent, 1.02 * fmt.unit_roundoff))]

@@ -96,3 +96,21 @@ def test_tracked_products_are_not_merged(name):
     tracked = jax.jit(precjax.track(f))(x)
     assert np.all(np.abs(np.asarray(tracked.value, np.float64) - exact) <= np.float64(tracked.error) * (1 + 1e-6))
     assert np.all(np.float64(tracked.error) <= 1e-5 * np.abs(exact) + 1e-37)
+
+
+EXPONENTIALS = {
+    "product": lambda x, y: jnp.exp(x) * jnp.exp(y),
+    "quotient": lambda x, y: jnp.exp(x) / jnp.exp(y),
+    "power": lambda x, y: jnp.exp(x) ** np.float32(1.7),
+    "moved": lambda x, y: jnp.exp(x)[::-1].reshape(8, 40) * jax.jit(jnp.exp)(y).reshape(8, 40),
+    "three": lambda x, y: jnp.exp(x) * jnp.exp(y) / jnp.exp(x - 1),
+    "gradient": lambda x, y: jax.grad(lambda x: jnp.sum(jnp.exp(jnp.exp(x / 10))))(x),
+}
+
+
+@pytest.mark.parametrize("granularity", ["element", "row"])
+@pytest.mark.parametrize("name", EXPONENTIALS)
+def test_merged_exponentials_are_counted(name, granularity):
+    x, y = np.random.default_rng(7).uniform(-40, 40, (2, 40, 8)).astype(np.float32)
+    check = check_rule(EXPONENTIALS[name], x, y, model=precjax.WorstCase(granularity=granularity), modes=("jit",))
+    assert np.min(check.tightness) < 30

@@ -19,6 +19,7 @@ from precjax._ball import Ball, subnormal
 from precjax._binding import bind
 from precjax._devices import same_type, whole
 from precjax._facts import folded
+from precjax._merging import with_merged_exponentials
 from precjax._places import line_of
 from precjax._registry import PARTS, MissingRuleError, find, is_users, reason_against
 from precjax._rounding import (
@@ -186,6 +187,7 @@ class RuleModel(ErrorModel):
         rule = find(eqn.primitive.name, _is_complex(eqn))
         errors = rule(self, operands, wholes, **eqn.params)
         errors = constants.lowered(self, rule, eqn, operands, wholes, errors)
+        errors = with_merged_exponentials(eqn, operands, wholes, errors)
         return [(v, None if e is None else same_type(_sure(e), v)) for v, e in zip(outs, errors, strict=True)]
 
     def judged(

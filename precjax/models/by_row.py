@@ -12,6 +12,7 @@ import numpy as np
 
 from precjax import _row_norms as norms
 from precjax._annotated import Annotated
+from precjax._merging import merges_exponentials
 from precjax._rounding import dtype_of, minimum, same_shape, times
 from precjax.models.worst_case import WorstCase
 from precjax.rules import row_products  # noqa: F401  (fills the table)
@@ -44,6 +45,7 @@ class ByRow(WorstCase):
         real = all(jnp.issubdtype(dtype_of(x.value), jnp.floating) and np.ndim(x.value) for x in results)
         inexact = [x for x in operands if x.error is not None]
         rows = eqn.primitive.name in MEETING or all(np.ndim(x.value) for x in inexact)
+        rows = rows and not merges_exponentials(eqn, operands)
         if rule is None or not real or not inexact or not rows:
             return [_with_norm(x) for x in results]
         found = rule(self, eqn, operands, [x.value for x in results])

@@ -75,7 +75,8 @@ class Platform(NamedTuple):
         table: (primitive, dtype name) -> Accuracy.
         flushing: dtypes whose subnormal operands and results may be taken as 0.
         products: precision -> `Product`.
-        merges_constants: whether plain programs compute (x + c) + d as x + (c + d): jaxlib 0.10.2 does, 0.12 does not.
+        merges: whether plain programs compute (x + c) + d as x + (c + d), exp(x) exp(y) as exp(x + y): jaxlib 0.10.2
+            does, 0.12 does not.
         studied: whether rules that know its algorithms and libraries, beside its figures, hold.
         slack: what bounds may lose besides, relative, as they are computed there themselves.
     """
@@ -84,7 +85,7 @@ class Platform(NamedTuple):
     table: dict[tuple[str, str], Accuracy]
     flushing: frozenset[str]
     products: dict[str, Product]
-    merges_constants: bool
+    merges: bool
     studied: bool = True
     slack: float = 0.0
 

@@ -40,7 +40,7 @@ def _loop_invariant(
         before_turn = [signature(x) for x in carry]
         transformed = transform(model, body, [*before, *carry, *after])
         following = transformed.outputs[: len(carry)]
-        if turn == 0 and platforms.current().merges_constants:
+        if turn == 0 and platforms.current().merges:
             carry = [_added_to(x, s, turns) for x, s in zip(carry, following, strict=True)]
         carry = [_widened(model, x, s) for x, s in zip(carry, following, strict=True)]
         if [signature(x) for x in carry] == before_turn:
