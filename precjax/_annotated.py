@@ -12,6 +12,22 @@ from precjax._rounding import held, is_constant
 RANGE_SLACK = 0.125  # how far from it, relatively, floats that are computed may be outside a static range
 
 
+class Added(NamedTuple):
+    """Constants that were added last.
+
+    Attributes:
+        size: an upper bound of the sum of their sizes, as far as they are known.
+        number: the constant, where it is one, and a number.
+    """
+
+    size: float
+    number: float | None = None
+
+    def join(self, other: Added) -> Added:
+        """What holds for a sum with the one or the other."""
+        return self if self == other else Added(max(self.size, other.size))
+
+
 class Known(NamedTuple):
     """Static facts about an array.
 
@@ -23,7 +39,7 @@ class Known(NamedTuple):
         masked: it may hold infinities that are exact: inputs, infinite constants, and what is made of them by moving
             and adding.
         fixed: it is made of constants alone.
-        added: XLA may take it for x + c; the size of c as far as it is known, None if there is none (see `_merging`).
+        added: XLA may take it for x + c of such constants (see `_merging`); None if there are none.
         scaled: XLA may take it for x c.
         exponential: XLA may take it for exp(x).
     """
@@ -33,7 +49,7 @@ class Known(NamedTuple):
     settled: bool = False
     masked: bool = False
     fixed: bool = False
-    added: float | None = None
+    added: Added | None = None
     scaled: bool = False
     exponential: bool = False
 
@@ -43,7 +59,7 @@ class Known(NamedTuple):
         return Known(low, high, *self._common(other))
 
     def _common(self, other: Known) -> tuple[Any, ...]:
-        added = max((x.added for x in (self, other) if x.added is not None), default=None)
+        added = self.added.join(other.added) if self.added and other.added else self.added or other.added
         both = self.settled and other.settled, self.masked or other.masked, self.fixed and other.fixed
         return *both, added, self.scaled or other.scaled, self.exponential or other.exponential
 
@@ -57,8 +73,8 @@ class Known(NamedTuple):
         """With the constants that are added in all turns of a loop, given the facts after one of them."""
         if following.added is None:
             return self
-        start = self.added or 0.0
-        return self._replace(added=start + turns * max(following.added - start, 0.0))
+        start = self.added.size if self.added else 0.0
+        return self._replace(added=Added(start + turns * max(following.added.size - start, 0.0)))
 
 
 class Origin(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from precjax._annotated import RANGE_SLACK, Annotated, Known
+from precjax._annotated import RANGE_SLACK, Added, Annotated, Known
 from precjax._ranges import RANGES, Range
 from precjax._rounding import format_of, is_inexact
 
@@ -43,6 +44,9 @@ _NO_IDENTITY = frozenset({
     "exp2", "log1p", "expm1", "logistic", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "lgamma", "digamma",
     "dot_general", "conv_general_dilated", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min",
 })  # fmt: skip
+
+
+_ARITHMETIC = frozenset({"add", "sub", "add_any", "mul", "div"})
 
 
 def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
@@ -106,12 +110,12 @@ def _inferred(eqn: Any, operands: Sequence[Annotated], index: int, error: Any) -
 
 
 def constants_apart(operands: Sequence[Annotated]) -> tuple[list[Annotated], list[Annotated]]:
-    """The operands that are constants, and the others. Of two constants the one that is a number goes first."""
+    """The operands that are constants, and the others. Of two constants it is the number; else each is both."""
     fixed = [x for x in operands if x.known.fixed]
+    if len(fixed) < len(operands):
+        return fixed, [x for x in operands if not x.known.fixed]
     numbers = [x for x in fixed if x.known.low == x.known.high]
-    if len(fixed) == len(operands) and len(numbers) == 1:
-        fixed = numbers
-    return fixed, [x for x in operands if not any(x is c for c in fixed)]
+    return (numbers, [x for x in fixed if x is not numbers[0]]) if len(numbers) == 1 else (fixed, fixed)
 
 
 def size_of(constant: Annotated) -> float:
@@ -120,25 +124,39 @@ def size_of(constant: Annotated) -> float:
     return max(abs(low), abs(high)) * (1.0 if low == high else 1 + RANGE_SLACK)
 
 
-def last_added(operands: Sequence[Annotated]) -> float | None:
-    """The size of constants last added to one of these, None if there were none."""
-    return max((x.known.added for x in operands if x.known.added is not None), default=None)
+def last_added(operands: Sequence[Annotated]) -> Added | None:
+    """The constants last added to one of these, None if there were none."""
+    found = [x.known.added for x in operands if x.known.added]
+    return functools.reduce(Added.join, found) if found else None
 
 
-def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tuple[float | None, bool]:
+def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tuple[Added | None, bool]:
     """`Known.added` and `Known.scaled` of a result. A size that is not known has been counted where it was added."""
     name = eqn.primitive.name
     if not is_inexact(eqn.outvars[index].aval.dtype):
         return None, False
     constants, others = constants_apart(operands)
+    if name not in _ARITHMETIC:
+        others = operands
     added, scaled = last_added(others), any(x.known.scaled for x in others)
     if constants and name in ("add", "sub", "add_any"):
-        sizes = [s for s in map(size_of, constants) if math.isfinite(s)]
-        return sum(sizes, added or 0.0), scaled and all(_may_be(x, 0.0) for x in constants)
+        return _one_more(name, operands, constants, added), scaled and all(_may_be(x, 0.0) for x in constants)
     if constants and name in ("mul", "div"):
         factors = name == "mul" or constants[0] is operands[1]
+        added = added and added._replace(number=None)
         return added if factors and all(_may_be(x, 1.0) for x in constants) else None, True
-    return (added, scaled) if name not in _NO_IDENTITY or _of_one_term(eqn) else (None, False)
+    if name in _NO_IDENTITY and not _of_one_term(eqn):
+        return None, False
+    return (added if name in MOVES or added is None else added._replace(number=None)), scaled
+
+
+def _one_more(name: str, operands: Sequence[Annotated], constants: list[Annotated], before: Added | None) -> Added:
+    """`Known.added` of a sum or a difference with constants."""
+    size = sum((s for s in map(size_of, constants) if math.isfinite(s)), before.size if before else 0.0)
+    number = constants[0].known.low
+    if before or len(constants) > 1 or number != constants[0].known.high or not math.isfinite(number):
+        return Added(size)
+    return Added(size, -number if name == "sub" and constants[0] is operands[1] else number)
 
 
 def _is_exponential(eqn: Any, operands: Sequence[Annotated]) -> bool:

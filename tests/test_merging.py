@@ -103,6 +103,8 @@ EXPONENTIALS = {
     "quotient": lambda x, y: jnp.exp(x) / jnp.exp(y),
     "power": lambda x, y: jnp.exp(x) ** np.float32(1.7),
     "moved": lambda x, y: jnp.exp(x)[::-1].reshape(8, 40) * jax.jit(jnp.exp)(y).reshape(8, 40),
+    "cube": lambda x, y: lax.integer_pow(jnp.exp(x / 4), 3),
+    "whole power": lambda x, y: lax.integer_pow(jnp.exp(x / 8), -7),
     "three": lambda x, y: jnp.exp(x) * jnp.exp(y) / jnp.exp(x - 1),
     "gradient": lambda x, y: jax.grad(lambda x: jnp.sum(jnp.exp(jnp.exp(x / 10))))(x),
 }
@@ -114,3 +116,15 @@ def test_merged_exponentials_are_counted(name, granularity):
     x, y = np.random.default_rng(7).uniform(-40, 40, (2, 40, 8)).astype(np.float32)
     check = check_rule(EXPONENTIALS[name], x, y, model=precjax.WorstCase(granularity=granularity), modes=("jit",))
     assert np.min(check.tightness) < 30
+
+
+def test_constants_alone_and_those_that_cancel():
+    """A grid is exact in places; 10000 - 10000 is merged without a rounding."""
+
+    def grid(x):
+        points = jnp.arange(64, dtype=np.float32) * np.float32(0.1)
+        return x + ((points - np.float32(0.4)).reshape(8, 8) + D).T + (points.reshape(8, 8) + ROW[:1]) * D
+
+    check_rule(grid, np.zeros((8, 8), np.float32), modes=("plain", "jit"))
+    tracked = precjax.track(lambda x: (x + 1e4) - 1e4)(np.float32(0.1))
+    assert tracked.error < 4.1e-4  # half a unit of 10000

@@ -148,7 +148,7 @@ def _read(x: Ball) -> Any:
 def _sum(model: Any, eqn: Any, operands: list[Operand], out: Ball) -> Any:
     a, b = (x.ball for x in operands)
     dtype = dtype_of(out.operand.value)
-    merged = merged_constants(a, b, out.operand.value)
+    merged = merged_constants(a, b, out.operand.value, -1 if eqn.primitive.name == "sub" else 1)
     read = [x.shared for x in operands if merged is not None or not patterns.made_by(_source(x.ball.operand), *_SUMS)]
     rounded = jnp.asarray(half_ulp(out.far, dtype))
     of_floats = where(_sterbenz(a, b, eqn.primitive.name == "sub"), 0.0, jnp.minimum(_far(a), _far(b)))

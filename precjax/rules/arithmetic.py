@@ -95,11 +95,11 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     for x, other in ((a, b), (b, a)):
         if x.operand.known[:2] == (0.0, 0.0) and not other.exact:
             return jnp.broadcast_to(other.error, out.shape)
+    merged = merged_constants(a, b, out, sign)
     if a.exact and b.exact and out.dtype == a.dtype:
-        error = but_masks(a, b, two_sum_error(a, b, out, sign))
+        error, merged = but_masks(a, b, two_sum_error(a, b, out, sign)), times(merged, 2.0)
     else:
         error = _lowered_by_common_factor(model, a, b, out, sign, model.add(but_masks(a, b, out), a, b))
-    merged = merged_constants(a, b, out)
     error = plus(error, merged)
     # Whole constants that add up to less than 2**p are merged without rounding.
     if merged is None or isinstance(merged, float):
@@ -107,9 +107,9 @@ def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     return where(less(merged, 0.5), exact_sum(a, b, out, error), error)
 
 
-def merged_constants(a: Ball, b: Ball, out: Any) -> Any:
+def merged_constants(a: Ball, b: Ball, out: Any, sign: int) -> Any:
     """What plain programs may round besides because they merge constants: a number or an array, None for nothing."""
-    return times(merged_roundings((a.operand, b.operand), (a.size, b.size)), format_of(out.dtype).unit_roundoff)
+    return times(merged_roundings((a.operand, b.operand), (a.size, b.size), sign), format_of(out.dtype).unit_roundoff)
 
 
 def but_masks(a: Ball, b: Ball, x: Any) -> Any:

@@ -122,8 +122,10 @@ def sub(model: Any, operands: Sequence[Annotated], outs: Sequence[Any]) -> list[
 
 def _sum(model: Any, operands: Sequence[Annotated], out: Any, sign: int) -> Any:
     a, b = balls(model, operands, out)
-    error = _exact_sum(a, b, out, sign) if a.exact and b.exact else model.add(out, a, b)
-    return plus(error, merged_constants(a, b, out))
+    merged = merged_constants(a, b, out, sign)
+    if a.exact and b.exact:
+        return plus(_exact_sum(a, b, out, sign), times(merged, 2.0))
+    return plus(model.add(out, a, b), merged)
 
 
 def _exact_sum(a: Ball, b: Ball, out: Any, sign: int) -> Any:

@@ -106,7 +106,8 @@ def _sum(model: Any, eqn: Any, operands: Sequence[Annotated], outs: Sequence[Any
     (a, b), (of_a, of_b) = _pair(model, operands, out)
     centred = _centring(model, eqn, operands, out)
     moved = norms.both(of_a, of_b if centred is None else centred)
-    return [rounded(model, out, moved, merged_constants(a, b, out))]
+    sign = -1 if eqn.primitive.name == "sub" else 1
+    return [rounded(model, out, moved, merged_constants(a, b, out, sign))]
 
 
 def _centring(model: Any, eqn: Any, operands: Sequence[Annotated], out: Any) -> Any:
