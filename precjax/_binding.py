@@ -47,7 +47,7 @@ def bind(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     if name in _REPEATED and _real(outs[0]):
         return [computed_once(outs[0])]
     # The modulus of a complex iota makes jaxlib 0.10.2 abort.
-    guarded = name == "exp" or (name == "iota" and not _real(outs[0]))
+    guarded = name in ("exp", "exp2") or (name == "iota" and not _real(outs[0]))
     return [opaque(outs[0])] if guarded and is_inexact(outs[0].dtype) else outs
 
 

@@ -41,12 +41,12 @@ _SETTLED = (MOVES | {"ppermute"}) - {
 _NO_IDENTITY = frozenset({
     "add", "sub", "add_any", "mul", "div", "rem", "atan2", "nextafter", "sign", "floor", "ceil", "round",
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
-    "exp2", "log1p", "expm1", "logistic", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "lgamma", "digamma",
+    "log1p", "expm1", "logistic", "rsqrt", "cbrt", "erf", "erfc", "erf_inv", "lgamma", "digamma",
     "dot_general", "conv_general_dilated", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min",
 })  # fmt: skip
 
-
 _ARITHMETIC = frozenset({"add", "sub", "add_any", "mul", "div"})
+_PRODUCTS_OF_MATRICES = frozenset({"dot_general", "conv_general_dilated"})
 
 
 def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
@@ -132,7 +132,7 @@ def last_added(operands: Sequence[Annotated]) -> Added | None:
 
 def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tuple[Added | None, bool]:
     """`Known.added` and `Known.scaled` of a result. A size that is not known has been counted where it was added."""
-    name = eqn.primitive.name
+    name = operation(eqn)
     if not is_inexact(eqn.outvars[index].aval.dtype):
         return None, False
     constants, others = constants_apart(operands)
@@ -161,10 +161,20 @@ def _one_more(name: str, operands: Sequence[Annotated], constants: list[Annotate
 
 def _is_exponential(eqn: Any, operands: Sequence[Annotated]) -> bool:
     """`Known.exponential` of a result."""
-    name, exponentials = eqn.primitive.name, [x.known.exponential for x in operands]
-    if name in ("mul", "div"):
-        return all(exponentials)
-    return name == "exp" or ((name not in _NO_IDENTITY or _of_one_term(eqn)) and any(exponentials))
+    name = operation(eqn)
+    if name in ("exp", "exp2"):
+        return True
+    if name in _ARITHMETIC:
+        neutral = 1.0 if name in ("mul", "div") else 0.0
+        operands = [x for x in operands if not (x.known.fixed and _may_be(x, neutral))]
+        return (neutral == 1.0 or len(operands) == 1) and bool(operands) and all(x.known.exponential for x in operands)
+    return (name not in _NO_IDENTITY or _of_one_term(eqn)) and any(x.known.exponential for x in operands)
+
+
+def operation(eqn: Any) -> str:
+    """The name of the primitive; a product of matrices whose sums have one term is a product of numbers."""
+    name = eqn.primitive.name
+    return "mul" if name in _PRODUCTS_OF_MATRICES and _of_one_term(eqn) else name
 
 
 def _may_be(constant: Annotated, size: float) -> bool:

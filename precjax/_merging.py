@@ -21,13 +21,13 @@ from jax import lax
 
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._facts import constants_apart, last_added, size_of
+from precjax._facts import constants_apart, last_added, operation, size_of
 from precjax._rounding import equal, format_of, is_inexact, maximum, opaque, plus, times, where
 
 
 def apart(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
     """The values of the operands of an equation, which XLA will not merge with what made them."""
-    name = eqn.primitive.name
+    name = operation(eqn)
     merges = {"add": _is_sum, "sub": _is_sum, "add_any": _is_sum, "mul": _is_product, "div": _is_product}.get(name)
     constants, others = constants_apart(operands)
     if merges is None or not constants or not is_inexact(eqn.outvars[0].aval.dtype):
@@ -89,7 +89,7 @@ def _finite(size: Any) -> Any:
 def merges_exponentials(eqn: Any, operands: Sequence[Annotated]) -> bool:
     """Whether plain programs may compute a product, a quotient or a power of exponentials as one exponential."""
     powers = {"pow": operands[:1], "integer_pow": operands}  # a power is made of products
-    factors = {"mul": operands, "div": operands, **powers}.get(eqn.primitive.name, ())
+    factors = {"mul": operands, "div": operands, **powers}.get(operation(eqn), ())
     return bool(factors) and platforms.current().merges and all(x.known.exponential for x in factors)
 
 

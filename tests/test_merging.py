@@ -76,11 +76,13 @@ def test_merged_constants_are_counted(sums, between):
     check_rule(f, x, modes=("plain", "jit"), points=2)
 
 
+TINY = np.float32([[1e-30]])
 LARGE = np.float32([1e30, 3e30, 7e29])
 CHAINS = {
     "small factors": (lambda x: (x * np.float32(1e-30)) * np.float32(1e-30), LARGE),
     "large factors": (lambda x: (x * np.float32(1e25)) * np.float32(1e25), 1 / LARGE),
     "moved": (lambda x: (x * np.float32(1e-30)).reshape(3, 1) * np.float32(1e-30), LARGE),
+    "of matrices": (lambda x: ((x[:, None] @ TINY) @ TINY)[:, 0], LARGE),
     "divisors": (lambda x: (x / np.float32(1e25)) / np.float32(1e25), LARGE),
     "both": (lambda x: (x * np.float32(1e-30)) / np.float32(1e25), LARGE),
     "quotients": (lambda x: (x / (x * np.float32(1e-10))) / x, LARGE),
@@ -103,6 +105,9 @@ EXPONENTIALS = {
     "quotient": lambda x, y: jnp.exp(x) / jnp.exp(y),
     "power": lambda x, y: jnp.exp(x) ** np.float32(1.7),
     "moved": lambda x, y: jnp.exp(x)[::-1].reshape(8, 40) * jax.jit(jnp.exp)(y).reshape(8, 40),
+    "by one": lambda x, y: (1 / jnp.exp(x)) * (jnp.exp(y) * np.ones((40, 8), np.float32) + np.float32(0)),
+    "of two": lambda x, y: jnp.exp2(x) * jnp.exp(y),
+    "of matrices": lambda x, y: jnp.exp(x)[..., None, None] @ jnp.exp(y)[..., None, None],
     "cube": lambda x, y: lax.integer_pow(jnp.exp(x / 4), 3),
     "whole power": lambda x, y: lax.integer_pow(jnp.exp(x / 8), -7),
     "three": lambda x, y: jnp.exp(x) * jnp.exp(y) / jnp.exp(x - 1),
