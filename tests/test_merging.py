@@ -1,5 +1,8 @@
 """Constants that XLA merges, jaxlib 0.10.2 through everything that it takes for the identity."""
 
+import functools
+import random
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +136,40 @@ def test_constants_alone_and_those_that_cancel():
     check_rule(grid, np.zeros((8, 8), np.float32), modes=("plain", "jit"))
     tracked = precjax.track(lambda x: (x + 1e4) - 1e4)(np.float32(0.1))
     assert tracked.error < 4.1e-4  # half a unit of 10000
+
+
+NUMBERS = [np.float32(c) for c in (0.1, 0.2, 0.3, 0.7, 1 / 3, 1.7, 12.3)]
+STEPS = {
+    "plus": lambda x, c: x + c,
+    "minus": lambda x, c: x - c,
+    "from": lambda x, c: c - x,
+    "times": lambda x, c: x * c,
+    "over": lambda x, c: x / c,
+    "row": lambda x, c: x + c * np.float32([1, 2, 1]),
+    "grid": lambda x, c: x - c * jnp.arange(3, dtype=np.float32),
+    "exp": lambda x, c: jnp.exp(jnp.tanh(x) * c),
+    "square": lambda x, c: jnp.square(x),
+    "choice of sums": lambda x, c: jnp.where(x > c, x + c, x - c),
+    "product of exponentials": lambda x, c: jnp.exp(jnp.tanh(x)) * jnp.exp2(jnp.sin(x)),
+} | {name: lambda x, c, f=f: f(x).reshape(-1)[:3] for name, f in BETWEEN.items() if name != "logarithm"}
+
+
+def chain(draw):
+    """A few steps, one after the other, some of them as calls."""
+    picked = draw.choices(list(STEPS), k=draw.randrange(2, 6))
+    steps = [functools.partial(STEPS[name], c=draw.choice(NUMBERS)) for name in picked]
+    steps = [jax.jit(step) if draw.random() < 0.2 else step for step in steps]
+    return picked, lambda x: functools.reduce(lambda y, step: step(y), steps, x)
+
+
+@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 60))])
+def test_random_chains(seed):
+    draw = random.Random(seed)
+    chains = [chain(draw) for _ in range(12)]
+    # Where sums of constants cancel, and elsewhere.
+    x = np.float32([-draw.choice(NUMBERS), -draw.choice(NUMBERS) - draw.choice(NUMBERS), draw.gauss(0, 1)])
+    names = [picked for picked, _ in chains]
+    try:
+        check_rule(lambda x: [f(x) for _, f in chains], x, modes=("jit",))
+    except AssertionError as error:
+        raise AssertionError(f"{names}") from error
