@@ -162,7 +162,10 @@ def chain(draw):
     return picked, lambda x: functools.reduce(lambda y, step: step(y), steps, x)
 
 
-@pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 60))])
+TELLING = 17, 49, 59  # of sixty, those that fail where sums are not counted
+
+
+@pytest.mark.parametrize("seed", [*TELLING, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(60, 200))])
 def test_random_chains(seed):
     draw = random.Random(seed)
     chains = [chain(draw) for _ in range(12)]
