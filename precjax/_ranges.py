@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -122,21 +122,47 @@ def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
 
 @_range("add", "add_any")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
-    return _sum_of((operands[0].known.low, operands[0].known.high), (operands[1].known.low, operands[1].known.high))
-
-
-def _sum_of(a: Range, b: Range) -> Range:
-    """Where the ends cancel, a computed sum may fall on the other side of them: then only a sign is claimed."""
-    low, high = a[0] + b[0], a[1] + b[1]
-    low = min(low, 0.0) if min(a[0], b[0]) < 0 else low
-    return low, (max(high, 0.0) if max(a[1], b[1]) > 0 else high)
+    a, b = operands
+    return _least_sum(_low(a), _low(b)), -_least_sum(_minus_high(a), _minus_high(b))
 
 
 @_range("sub")
 def _(eqn: Any, operands: Sequence[Annotated]) -> Range:
-    a, b = (x.known for x in operands)
-    low, high = _sum_of((a.low, a.high), (-b.high, -b.low))
+    a, b = operands
+    low, high = _least_sum(_low(a), _minus_high(b)), -_least_sum(_minus_high(a), _low(b))
     return low, (min(high, 0.0) if patterns.shifted_difference(*operands) else high)
+
+
+class _End(NamedTuple):
+    """The least that a number is in exact arithmetic, and how far below it computed ones may be."""
+
+    exact: float
+    slack: float
+
+
+def _low(x: Annotated) -> _End:
+    return _End(x.known.low, _slack(x, x.known.low))
+
+
+def _minus_high(x: Annotated) -> _End:
+    return _End(-x.known.high, _slack(x, x.known.high))
+
+
+def _slack(x: Annotated, end: float) -> float:
+    """Rounding is monotone: nothing is beyond an end that is a number of the format, a constant or a whole one."""
+    dtype = dtype_of(x.value)
+    known = x.error is None and x.known.low == x.known.high
+    if known or not is_inexact(dtype) or (float(end).is_integer() and abs(end) <= 2.0 ** format_of(dtype).digits):
+        return 0.0
+    return abs(end) * RANGE_SLACK
+
+
+def _least_sum(a: _End, b: _End) -> float:
+    """Where ends cancel, a computed sum may fall on the other side of them: then a sign is all that is claimed."""
+    low = a.exact + b.exact
+    if min(a.exact, b.exact) >= 0 or max(a.exact, b.exact) <= 0:
+        return low
+    return min(low - a.slack - b.slack, 0.0)
 
 
 @_range("mul")

@@ -9,7 +9,7 @@ import zoo
 from jax.experimental import checkify
 
 import precjax
-from precjax.testing import assert_close
+from precjax.testing import assert_close, check_rule
 
 X = np.float32(np.random.default_rng(0).normal(size=(8, 16)))
 
@@ -141,3 +141,13 @@ def test_guard_under_jit():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_computed_difference_may_have_a_sign_that_the_exact_one_never_has():
+    def sign(x):
+        y = jnp.clip(x, 0, 1)
+        for factor in np.float32([1.2, 1.8, 0.7, 1.2]):
+            y = y * factor
+        return jnp.sign(np.float32(1.8144001) - y)  # 1e-8 at 1, computed -1e-7
+
+    check_rule(sign, np.float32([1, 0.5]))
