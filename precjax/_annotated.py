@@ -18,14 +18,16 @@ class Added(NamedTuple):
     Attributes:
         size: an upper bound of the sum of their sizes, as far as they are known.
         number: the constant, where it is one, and a number.
+        whole: all are whole numbers.
     """
 
     size: float
     number: float | None = None
+    whole: bool = False
 
     def join(self, other: Added) -> Added:
         """What holds for a sum with the one or the other."""
-        return self if self == other else Added(max(self.size, other.size))
+        return self if self == other else Added(max(self.size, other.size), None, self.whole and other.whole)
 
 
 class Known(NamedTuple):
@@ -74,7 +76,8 @@ class Known(NamedTuple):
         if following.added is None:
             return self
         start = self.added.size if self.added else 0.0
-        return self._replace(added=Added(start + turns * max(following.added.size - start, 0.0)))
+        total = start + turns * max(following.added.size - start, 0.0)
+        return self._replace(added=Added(total, None, following.added.whole))
 
 
 class Origin(NamedTuple):

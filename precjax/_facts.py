@@ -153,10 +153,15 @@ def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tupl
 def _one_more(name: str, operands: Sequence[Annotated], constants: list[Annotated], before: Added | None) -> Added:
     """`Known.added` of a sum or a difference with constants."""
     size = sum((s for s in map(size_of, constants) if math.isfinite(s)), before.size if before else 0.0)
-    number = constants[0].known.low
+    number, whole = constants[0].known.low, whole_numbers(constants) and (before is None or before.whole)
     if before or len(constants) > 1 or number != constants[0].known.high or not math.isfinite(number):
-        return Added(size)
-    return Added(size, -number if name == "sub" and constants[0] is operands[1] else number)
+        return Added(size, None, whole)
+    return Added(size, -number if name == "sub" and constants[0] is operands[1] else number, whole)
+
+
+def whole_numbers(constants: Sequence[Annotated]) -> bool:
+    """Whether each is known to be a whole number."""
+    return all(x.known.low == x.known.high and x.known.low.is_integer() for x in constants)
 
 
 def _is_exponential(eqn: Any, operands: Sequence[Annotated]) -> bool:

@@ -21,8 +21,8 @@ from jax import lax
 
 from precjax import platforms
 from precjax._annotated import Annotated
-from precjax._facts import constants_apart, last_added, operation, size_of
-from precjax._rounding import equal, format_of, is_inexact, maximum, opaque, plus, times, where
+from precjax._facts import constants_apart, last_added, operation, size_of, whole_numbers
+from precjax._rounding import dtype_of, equal, format_of, is_inexact, maximum, opaque, plus, times, where
 
 
 def apart(eqn: Any, operands: Sequence[Annotated]) -> list[Any]:
@@ -62,6 +62,10 @@ def merged_roundings(operands: Sequence[Annotated], sizes: Sequence[Any], sign: 
     merged = before and before.number is not None and _sum_of_numbers(operands, constants, before.number, sign)
     if isinstance(merged, float):
         return abs(merged) * 1.001 or None
+    if before and before.whole and whole_numbers(constants):
+        total = before.size + sum(map(size_of, constants))
+        if total <= 2.0 ** min(format_of(dtype_of(x.value)).digits for x in operands):  # nothing is rounded
+            return None
     counted = [before and before.size]
     for x, size in zip(operands, sizes, strict=True):
         if any(x is c for c in constants):
