@@ -14,6 +14,7 @@ import numpy as np
 
 from precjax._annotated import RANGE_SLACK, Added, Annotated, Known
 from precjax._ranges import RANGES, Range
+from precjax._rerolled import PRODUCTS
 from precjax._rounding import format_of, is_inexact
 
 # Primitives that only move their first operand.
@@ -36,7 +37,6 @@ _SETTLED = (MOVES | {"ppermute"}) - {
     "pmin",
 }  # fmt: skip
 
-
 # What XLA never takes for the identity, alone or together with what comes before it or after it, as it may log(exp).
 _NO_IDENTITY = frozenset({
     "add", "sub", "add_any", "mul", "div", "rem", "atan2", "nextafter", "sign", "floor", "ceil", "round",
@@ -46,7 +46,6 @@ _NO_IDENTITY = frozenset({
 })  # fmt: skip
 
 _ARITHMETIC = frozenset({"add", "sub", "add_any", "mul", "div"})
-_PRODUCTS_OF_MATRICES = frozenset({"dot_general", "conv_general_dilated"})
 
 
 def folded(eqn: Any, operands: Sequence[Annotated]) -> float | None:
@@ -133,21 +132,19 @@ def last_added(operands: Sequence[Annotated]) -> Added | None:
 def _with_constants(eqn: Any, operands: Sequence[Annotated], index: int) -> tuple[Added | None, bool]:
     """`Known.added` and `Known.scaled` of a result. A size that is not known has been counted where it was added."""
     name = operation(eqn)
-    if not is_inexact(eqn.outvars[index].aval.dtype):
+    if not is_inexact(eqn.outvars[index].aval.dtype) or not (name in _ARITHMETIC or _may_vanish(eqn)):
         return None, False
-    constants, others = constants_apart(operands)
-    if name not in _ARITHMETIC:
-        others = operands
+    constants, others = constants_apart(operands) if name in _ARITHMETIC else ([], operands)
     added, scaled = last_added(others), any(x.known.scaled for x in others)
-    if constants and name in ("add", "sub", "add_any"):
-        return _one_more(name, operands, constants, added), scaled and all(_may_be(x, 0.0) for x in constants)
-    if constants and name in ("mul", "div"):
-        factors = name == "mul" or constants[0] is operands[1]
-        added = added and added._replace(number=None)
-        return added if factors and all(_may_be(x, 1.0) for x in constants) else None, True
-    if name in _NO_IDENTITY and not _of_one_term(eqn):
+    if name not in _ARITHMETIC:
+        return (added if name in MOVES or added is None else added._replace(number=None)), scaled
+    if not constants:
         return None, False
-    return (added if name in MOVES or added is None else added._replace(number=None)), scaled
+    if name not in ("mul", "div"):
+        return _one_more(name, operands, constants, added), scaled and all(_may_be(x, 0.0) for x in constants)
+    factors = name == "mul" or constants[0] is operands[1]
+    added = added and added._replace(number=None)
+    return added if factors and all(_may_be(x, 1.0) for x in constants) else None, True
 
 
 def _one_more(name: str, operands: Sequence[Annotated], constants: list[Annotated], before: Added | None) -> Added:
@@ -173,13 +170,18 @@ def _is_exponential(eqn: Any, operands: Sequence[Annotated]) -> bool:
         neutral = 1.0 if name in ("mul", "div") else 0.0
         operands = [x for x in operands if not (x.known.fixed and _may_be(x, neutral))]
         return (neutral == 1.0 or len(operands) == 1) and bool(operands) and all(x.known.exponential for x in operands)
-    return (name not in _NO_IDENTITY or _of_one_term(eqn)) and any(x.known.exponential for x in operands)
+    return _may_vanish(eqn) and any(x.known.exponential for x in operands)
+
+
+def _may_vanish(eqn: Any) -> bool:
+    """Whether XLA may take the equation for the identity, alone or with its neighbours."""
+    return eqn.primitive.name not in _NO_IDENTITY or _of_one_term(eqn)
 
 
 def operation(eqn: Any) -> str:
     """The name of the primitive; a product of matrices whose sums have one term is a product of numbers."""
     name = eqn.primitive.name
-    return "mul" if name in _PRODUCTS_OF_MATRICES and _of_one_term(eqn) else name
+    return "mul" if name in PRODUCTS and _of_one_term(eqn) else name
 
 
 def _may_be(constant: Annotated, size: float) -> bool:

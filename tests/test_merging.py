@@ -171,8 +171,7 @@ def test_random_chains(seed):
     chains = [chain(draw) for _ in range(12)]
     # Where sums of constants cancel, and elsewhere.
     x = np.float32([-draw.choice(NUMBERS), -draw.choice(NUMBERS) - draw.choice(NUMBERS), draw.gauss(0, 1)])
-    names = [picked for picked, _ in chains]
     try:
         check_rule(lambda x: [f(x) for _, f in chains], x, modes=("jit",))
     except AssertionError as error:
-        raise AssertionError(f"{names}") from error
+        raise AssertionError(str([picked for picked, _ in chains])) from error
